@@ -1,0 +1,12 @@
+//! Tidegate: an embedded, high-throughput Kafka streaming core over librdkafka.
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+// L0
+mod error;
+mod partition;
+
+pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Result, Severity};
+pub use partition::{Generation, Offset, TopicPartition, TopicPartitionOffset};
