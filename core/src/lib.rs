@@ -8,5 +8,12 @@ static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod error;
 mod partition;
 
+// L1
+pub mod config;
+
+pub use config::{
+    AdminConfig, Config, ConfigReport, ConfigValue, ConsumerConfig, GroupProtocol, IsolationLevel,
+    OffsetReset, ProducerConfig, Scope, Translation,
+};
 pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Result, Severity};
 pub use partition::{Generation, Offset, TopicPartition, TopicPartitionOffset};
