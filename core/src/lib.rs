@@ -5,11 +5,16 @@
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 // L0
+mod checks;
 mod error;
 mod partition;
 
 // L1
 pub mod config;
+mod kafka_code;
+
+// L4
+pub mod embedded;
 
 pub use config::{
     AdminConfig, Config, ConfigReport, ConfigValue, ConsumerConfig, GroupProtocol, IsolationLevel,

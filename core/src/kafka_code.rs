@@ -1,0 +1,261 @@
+//! Kafka's error codes as [`KafkaCode`]: number, librdkafka's name and sentence, retriable, fatal.
+//!
+//! L1; any thread. Names and sentences come from the librdkafka that is linked (its enum and `rd_kafka_err2str`), once, so
+//! they can never differ from what librdkafka itself logs. What may be retried is Kafka's own table (the Java client's
+//! `RetriableException`s) and, for librdkafka's local codes, what its documentation calls temporary.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+
+use crate::error::{ConfigProblem, ConfigProblems, Error, KafkaCode, Severity};
+
+/// Broker errors after which the same request may succeed.
+const RETRIABLE_AT_BROKER: &[i32] = &[
+    2,   // INVALID_MSG (corrupt on the way)
+    3,   // UNKNOWN_TOPIC_OR_PART (metadata may be behind)
+    5,   // LEADER_NOT_AVAILABLE
+    6,   // NOT_LEADER_FOR_PARTITION
+    7,   // REQUEST_TIMED_OUT
+    9,   // REPLICA_NOT_AVAILABLE
+    13,  // NETWORK_EXCEPTION
+    14,  // COORDINATOR_LOAD_IN_PROGRESS
+    15,  // COORDINATOR_NOT_AVAILABLE
+    16,  // NOT_COORDINATOR
+    19,  // NOT_ENOUGH_REPLICAS
+    20,  // NOT_ENOUGH_REPLICAS_AFTER_APPEND
+    41,  // NOT_CONTROLLER
+    51,  // CONCURRENT_TRANSACTIONS
+    56,  // KAFKA_STORAGE_ERROR
+    70,  // FETCH_SESSION_ID_NOT_FOUND
+    71,  // INVALID_FETCH_SESSION_EPOCH
+    72,  // LISTENER_NOT_FOUND
+    74,  // FENCED_LEADER_EPOCH
+    75,  // UNKNOWN_LEADER_EPOCH
+    78,  // OFFSET_NOT_AVAILABLE
+    80,  // PREFERRED_LEADER_NOT_AVAILABLE
+    83,  // ELIGIBLE_LEADERS_NOT_AVAILABLE
+    88,  // UNSTABLE_OFFSET_COMMIT
+    89,  // THROTTLING_QUOTA_EXCEEDED
+    100, // UNKNOWN_TOPIC_ID
+];
+
+/// librdkafka's local errors that pass by themselves.
+const RETRIABLE_HERE: &[i32] = &[
+    -195, // _TRANSPORT
+    -193, // _RESOLVE
+    -192, // _MSG_TIMED_OUT
+    -187, // _ALL_BROKERS_DOWN
+    -185, // _TIMED_OUT
+    -184, // _QUEUE_FULL
+    -183, // _ISR_INSUFF
+    -180, // _WAIT_COORD
+    -178, // _IN_PROGRESS
+    -177, // _PREV_IN_PROGRESS
+    -166, // _TIMED_OUT_QUEUE
+    -164, // _WAIT_CACHE
+    -153, // _RETRY
+];
+
+/// Errors after which librdkafka's client instance is of no more use.
+const FATAL: &[i32] = &[
+    -194, // _CRIT_SYS_RESOURCE
+    -150, // _FATAL
+    -144, // _FENCED
+    82,   // FENCED_INSTANCE_ID
+    90,   // PRODUCER_FENCED
+];
+
+const PREFIX: &str = "RD_KAFKA_RESP_ERR_";
+
+/// librdkafka's codes lie within these numbers (its enum leaves gaps).
+const LOWEST: i32 = -200;
+const HIGHEST: i32 = 300;
+
+fn table() -> &'static HashMap<i32, KafkaCode> {
+    static TABLE: OnceLock<HashMap<i32, KafkaCode>> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        (LOWEST..=HIGHEST)
+            .filter_map(|number| {
+                let native = RDKafkaRespErr::try_from(number).ok()?;
+                let name = format!("{native:?}");
+                let name = name.strip_prefix(PREFIX).unwrap_or(&name);
+                // "TopicAlreadyExists (Broker: Topic already exists)": the sentence is what err2str gave.
+                let shown = RDKafkaErrorCode::from(native).to_string();
+                let description = shown
+                    .split_once(" (")
+                    .and_then(|(_, rest)| rest.strip_suffix(')'))
+                    .unwrap_or(&shown);
+                let code = KafkaCode::new(
+                    number,
+                    // About 170 short strings, once per process: KafkaCode stays Copy and needs no lock to read.
+                    Box::leak(name.to_string().into_boxed_str()),
+                    Box::leak(description.to_string().into_boxed_str()),
+                    RETRIABLE_AT_BROKER.contains(&number) || RETRIABLE_HERE.contains(&number),
+                    FATAL.contains(&number),
+                );
+                Some((number, code))
+            })
+            .collect()
+    })
+}
+
+/// The code of a number, from librdkafka or from the protocol.
+pub(crate) fn from_number(number: i32) -> KafkaCode {
+    table().get(&number).copied().unwrap_or(KafkaCode::new(
+        number,
+        "UNRECOGNIZED",
+        "an error code that the linked librdkafka does not know",
+        false,
+        false,
+    ))
+}
+
+/// The code of librdkafka's binding.
+pub(crate) fn from_rdkafka(code: RDKafkaErrorCode) -> KafkaCode {
+    from_number(code as i32)
+}
+
+/// The error of a librdkafka operation; `context` says what was being done, on what.
+pub(crate) fn error(failure: &KafkaError, context: impl Into<String>) -> Error {
+    let context = context.into();
+    if let KafkaError::Transaction(native) = failure {
+        let known = from_rdkafka(native.code());
+        let code = KafkaCode::new(
+            known.number(),
+            known.name(),
+            known.description(),
+            native.is_retriable(),
+            native.is_fatal(),
+        );
+        return Error::Kafka { code, context };
+    }
+    if let Some(code) = failure.rdkafka_error_code() {
+        return Error::Kafka {
+            code: from_rdkafka(code),
+            context,
+        };
+    }
+    let local = |code: RDKafkaErrorCode, said: &str| Error::Kafka {
+        code: from_rdkafka(code),
+        context: format!("{context}: {said}"),
+    };
+    match failure {
+        KafkaError::ClientConfig(_, reason, property, _) => {
+            // Never the value: this may be a password, and the property table has already shown what may be shown.
+            Error::Config(ConfigProblems(vec![ConfigProblem {
+                property: property.clone(),
+                value: "(not shown)".to_string(),
+                reason: format!("librdkafka refused it: {}", reason.trim_end_matches('.')),
+                remedy: "see the property's type and range in the configuration reference"
+                    .to_string(),
+                severity: Severity::Error,
+            }]))
+        }
+        KafkaError::ClientCreation(said)
+        | KafkaError::AdminOpCreation(said)
+        | KafkaError::Subscription(said) => local(RDKafkaErrorCode::InvalidArgument, said),
+        KafkaError::PauseResume(said) | KafkaError::Seek(said) => {
+            local(RDKafkaErrorCode::Fail, said)
+        }
+        KafkaError::Canceled => local(RDKafkaErrorCode::BrokerDestroy, "the client was closed"),
+        KafkaError::PartitionEOF(_) => Error::Kafka {
+            code: from_rdkafka(RDKafkaErrorCode::PartitionEOF),
+            context,
+        },
+        KafkaError::Nul(_) => Error::argument(
+            "text",
+            format!("{context}: the text holds a NUL character"),
+            "remove the NUL character",
+        ),
+        other => local(RDKafkaErrorCode::Fail, &other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_sentences_are_librdkafkas_own() {
+        let cases = [
+            (-185, "_TIMED_OUT", "Local: Timed out"),
+            (-184, "_QUEUE_FULL", "Local: Queue full"),
+            (-191, "_PARTITION_EOF", "Broker: No more messages"),
+            (
+                3,
+                "UNKNOWN_TOPIC_OR_PART",
+                "Broker: Unknown topic or partition",
+            ),
+            (36, "TOPIC_ALREADY_EXISTS", "Broker: Topic already exists"),
+            (-1, "UNKNOWN", "Unknown broker error"),
+            (0, "NO_ERROR", "Success"),
+        ];
+        for (number, name, description) in cases {
+            let code = from_number(number);
+            assert_eq!((code.number(), code.name()), (number, name));
+            assert_eq!(code.description(), description);
+        }
+    }
+
+    #[test]
+    fn every_code_of_the_tables_exists_and_no_name_is_doubled() {
+        for number in RETRIABLE_AT_BROKER
+            .iter()
+            .chain(RETRIABLE_HERE)
+            .chain(FATAL)
+        {
+            assert!(table().contains_key(number), "{number}");
+        }
+        let mut names: Vec<_> = table().values().map(KafkaCode::name).collect();
+        let count = names.len();
+        assert!(count > 150, "{count}");
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn retriable_and_fatal() {
+        for (name, number, retriable, fatal) in [
+            ("_TIMED_OUT", -185, true, false),
+            ("_TRANSPORT", -195, true, false),
+            ("_FATAL", -150, false, true),
+            ("_FENCED", -144, false, true),
+            ("NOT_COORDINATOR", 16, true, false),
+            ("ILLEGAL_GENERATION", 22, false, false),
+            ("TOPIC_AUTHORIZATION_FAILED", 29, false, false),
+            ("MSG_SIZE_TOO_LARGE", 10, false, false),
+            ("FENCED_INSTANCE_ID", 82, false, true),
+        ] {
+            let code = from_number(number);
+            assert_eq!(code.name(), name);
+            assert_eq!(
+                (code.is_retriable(), code.is_fatal()),
+                (retriable, fatal),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_number_of_a_later_kafka_is_carried() {
+        let code = from_number(9999);
+        assert_eq!((code.number(), code.name()), (9999, "UNRECOGNIZED"));
+    }
+
+    #[test]
+    fn a_refused_property_does_not_show_its_value() {
+        let refused = KafkaError::ClientConfig(
+            rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
+            "bad".into(),
+            "sasl.password".into(),
+            "hunter2".into(),
+        );
+        let text = error(&refused, "creating the producer").to_string();
+        assert!(text.contains("sasl.password"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
