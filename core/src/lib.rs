@@ -6,12 +6,16 @@ static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 // L0
 mod checks;
+mod clock;
 mod error;
+pub mod log;
 mod partition;
+mod signal;
 
 // L1
 pub mod config;
 mod kafka_code;
+pub mod stats;
 
 // L4
 pub mod embedded;
@@ -22,3 +26,4 @@ pub use config::{
 };
 pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Result, Severity};
 pub use partition::{Generation, Offset, TopicPartition, TopicPartitionOffset};
+pub use stats::{ConsumerStats, HistogramSnapshot, ProducerStats};
