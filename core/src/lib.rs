@@ -5,6 +5,7 @@
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 // L0
+mod block_on;
 mod checks;
 mod clock;
 mod error;
@@ -15,6 +16,7 @@ mod signal;
 // L1
 pub mod config;
 mod kafka_code;
+mod native;
 pub mod stats;
 
 // L4
@@ -25,5 +27,5 @@ pub use config::{
     OffsetReset, ProducerConfig, Scope, Translation,
 };
 pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Result, Severity};
-pub use partition::{Generation, Offset, TopicPartition, TopicPartitionOffset};
+pub use partition::{Generation, Offset, TopicInfo, TopicPartition, TopicPartitionOffset};
 pub use stats::{ConsumerStats, HistogramSnapshot, ProducerStats};

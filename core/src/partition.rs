@@ -87,3 +87,12 @@ impl TopicPartitionOffset {
 /// acknowledgement or a commit of an earlier one is recognised as stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation(pub u64);
+
+/// A topic of the cluster, as metadata shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// The topic's name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+}
