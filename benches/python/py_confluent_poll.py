@@ -1,0 +1,34 @@
+"""confluent-kafka-python record by record: `poll()`, the error checked, offset, key and value read."""
+
+from __future__ import annotations
+
+from common import Stopwatch, arguments, steady
+from confluent_kafka import Consumer, libversion
+
+
+def main() -> None:
+    """Consume the topic once."""
+    run = arguments()
+    consumer = Consumer(run.config)
+    consumer.subscribe([run.topic])
+    steady()
+    watch = Stopwatch()
+    records = size_bytes = offsets = keys = 0
+    while records < run.count:
+        message = consumer.poll(1.0)
+        if message is None:
+            watch.nothing(records)
+            continue
+        if message.error():
+            continue
+        if records == 0:
+            watch.start()
+        records += 1
+        offsets += message.offset()
+        keys += message.key() is not None
+        size_bytes += len(message.value())
+    watch.report(records, size_bytes, offset_sum=offsets, keys=keys, librdkafka=libversion()[0])
+    consumer.close()
+
+
+main()

@@ -1,0 +1,120 @@
+"""Who runs against whom, with which settings, and the bars.
+
+Every contender is a program called as `PROGRAM BOOTSTRAP TOPIC COUNT NAME=VALUE...` that prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PYTHON = Path(__file__).resolve().parents[1] / "python"
+
+COMMON = {
+    "auto.offset.reset": "earliest",
+    "enable.auto.commit": "false",
+    "queued.max.messages.kbytes": "65536",
+}
+# At librdkafka's default of 1000 ms a consumer whose queue is full once asks for nothing during a second: both C and
+# confluent-kafka-python then stand still for most of a run. The bars are measured against peers without these stalls,
+# `--as-installed` shows them as they come.
+TUNED = {
+    "fetch.queue.backoff.ms": "10",
+    "queued.min.messages": "1000000",
+    "fetch.wait.max.ms": "10",
+}
+# What BaseKafkaConsumer and its predecessors configure; the loop it is compared with gets the same.
+BASE_CONSUMER = {
+    "enable.auto.commit": "true",
+    "auto.commit.interval.ms": "5000",
+    "session.timeout.ms": "30000",
+    "heartbeat.interval.ms": "3000",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """A program of a run. `peer` says that it is not ours, `topic` is "plain" or "json"."""
+
+    name: str
+    program: str
+    loop: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    topic: str = "plain"
+    peer: bool = False
+
+    def command(self, programs: Mapping[str, Path]) -> list[str] | None:
+        """The command without its arguments, or None when what it needs is not installed."""
+        if not self.program.endswith(".py"):
+            path = programs.get(self.program)
+            return None if path is None else [str(path)]
+        needed = "confluent_kafka" if self.peer else "tidegate"
+        if importlib.util.find_spec(needed) is None:
+            return None
+        return [sys.executable, str(PYTHON / self.program)]
+
+    def properties(self, as_installed: bool) -> list[str]:
+        """The `NAME=VALUE` arguments."""
+        settings = COMMON | ({} if as_installed else TUNED) | dict(self.settings)
+        settings |= {f"loop.{name}": value for name, value in self.loop.items()}
+        return [f"{name}={value}" for name, value in settings.items()]
+
+
+@dataclass(frozen=True, eq=False)
+class Bar:
+    """`contender` must reach `factor` times the best of `baselines`; without a factor the ratio is only shown."""
+
+    what: str
+    contender: str
+    baselines: tuple[str, ...]
+    factor: float | None = None
+
+
+CONSUME = tuple(f"confluent_consume_{n}" for n in (100, 500, 1000, 10000))
+
+CONTENDERS = (
+    Contender("c_batch_loop", "batch_loop", loop={"batch": "10000", "timeout.ms": "5"}, peer=True),
+    Contender("rust_batches", "rust_batches"),
+    Contender("rust_poll", "rust_poll"),
+    *(Contender(name, "py_confluent_consume.py", loop={"n": name.rpartition("_")[2]}, peer=True) for name in CONSUME),
+    Contender("confluent_consume_each", "py_confluent_consume.py", loop={"n": "1000", "touch": "each"}, peer=True),
+    Contender("confluent_poll", "py_confluent_poll.py", peer=True),
+    Contender("py_batches", "py_batches.py"),
+    Contender("py_batches_each", "py_batches.py", loop={"touch": "each"}),
+    Contender("py_poll", "py_poll.py"),
+    Contender("confluent_json", "py_confluent_json.py", settings=BASE_CONSUMER, topic="json", peer=True),
+    Contender("confluent_orjson", "py_confluent_json.py", loop={"json": "orjson"}, settings=BASE_CONSUMER, topic="json", peer=True),
+    Contender("py_base_consumer", "py_base_consumer.py", settings=BASE_CONSUMER, topic="json"),
+)
+
+BARS = (
+    Bar("Rust batches / plain C batch loop, stock malloc", "rust_batches", ("c_batch_loop",), 1.25),
+    Bar("Rust poll() / plain C batch loop, stock malloc", "rust_poll", ("c_batch_loop",)),
+    Bar("Python batches, columns touched / confluent's best consume(n), counted only", "py_batches", CONSUME, 3.0),
+    Bar(
+        "Python batches, every record touched / confluent's consume, every message touched",
+        "py_batches_each",
+        ("confluent_consume_each",),
+    ),
+    Bar("Python poll(), record by record / confluent's best consume(n), counted only", "py_poll", CONSUME, 1.8),
+    Bar("Python poll(), record by record / confluent's poll(), record by record", "py_poll", ("confluent_poll",)),
+    Bar("BaseKafkaConsumer, 500 B JSON / confluent's poll(), json.loads, handler", "py_base_consumer", ("confluent_json",), 2.5),
+    Bar("BaseKafkaConsumer, 500 B JSON / confluent's poll(), orjson.loads, handler", "py_base_consumer", ("confluent_orjson",)),
+)
+
+
+def chosen(only: Iterable[str]) -> list[Contender]:
+    """All contenders, or those whose name holds one of `only`, with the baselines of their bars."""
+    wanted = list(only)
+    if not wanted:
+        return list(CONTENDERS)
+    names = {contender.name for contender in CONTENDERS if any(text in contender.name for text in wanted)}
+    if not names:
+        raise ValueError(f"no contender's name holds {' or '.join(wanted)}; there are {', '.join(c.name for c in CONTENDERS)}")
+    for bar in BARS:
+        if bar.contender in names:
+            names.update(bar.baselines)
+    return [contender for contender in CONTENDERS if contender.name in names]
