@@ -29,7 +29,7 @@ def java() -> str | None:
 
 def java_version(command: str) -> int:
     """The major version, 0 when the command does not say."""
-    told = subprocess.run([command, "-version"], capture_output=True, text=True, stdin=subprocess.DEVNULL).stderr
+    told = subprocess.run([command, "-version"], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL).stderr
     match = re.search(r'version "(?:1\.)?(\d+)', told)
     return int(match.group(1)) if match else 0
 
@@ -82,7 +82,17 @@ def _fetch(folder: Path) -> None:
     for attempt in range(1, _TRIES + 1):
         shutil.rmtree(partial, ignore_errors=True)
         run = subprocess.run(
-            ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={partial}"],
+            [
+                "mvn",
+                "-q",
+                "-B",
+                "-f",
+                str(POM),
+                "dependency:copy-dependencies",
+                "-DincludeScope=runtime",
+                f"-DoutputDirectory={partial}",
+            ],
+            check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -207,12 +207,13 @@ class KafkaCluster:
             "min.insync.replicas": in_sync,
         }
         if self._sasl:
-            module = "org.apache.kafka.common.security"
+            scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+            plain = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{SASL_USER}="{SASL_PASSWORD}";'
             properties |= {
                 "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
-                "listener.name.client.plain.sasl.jaas.config": f'{module}.plain.PlainLoginModule required user_{SASL_USER}="{SASL_PASSWORD}";',
-                "listener.name.client.scram-sha-256.sasl.jaas.config": f"{module}.scram.ScramLoginModule required;",
-                "listener.name.client.scram-sha-512.sasl.jaas.config": f"{module}.scram.ScramLoginModule required;",
+                "listener.name.client.plain.sasl.jaas.config": plain,
+                "listener.name.client.scram-sha-256.sasl.jaas.config": scram,
+                "listener.name.client.scram-sha-512.sasl.jaas.config": scram,
             }
         properties |= self._properties
         return "".join(f"{name}={_property_text(value)}\n" for name, value in properties.items())
