@@ -99,7 +99,7 @@ class Race:
         try:
             run = subprocess.run([*command, *arguments], check=False, capture_output=True, text=True, timeout=DEADLINE_S)
         except subprocess.TimeoutExpired as error:
-            raise ContenderFailed(f"{contender.name} still ran after {DEADLINE_S:.0f} s: {error.stderr or ''}") from None
+            raise ContenderFailed(f"{contender.name} still ran after {DEADLINE_S:.0f} s") from error
         took = time.monotonic() - start
         others = max(0.0, self._others_cpu() - others) / took
         if run.returncode != 0:
