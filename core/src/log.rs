@@ -123,6 +123,16 @@ pub(crate) fn emit(level: Level, target: &'static str, message: fmt::Arguments<'
     }
 }
 
+/// One of our own lines, as a warning.
+pub(crate) fn warn(message: fmt::Arguments<'_>) {
+    emit(Level::Warn, TIDEGATE, message);
+}
+
+/// One of our own lines, for information.
+pub(crate) fn info(message: fmt::Arguments<'_>) {
+    emit(Level::Info, TIDEGATE, message);
+}
+
 /// `tracing` wants its target and level as constants.
 fn trace(level: Level, target: &'static str, message: fmt::Arguments<'_>) {
     macro_rules! at {

@@ -1,0 +1,116 @@
+//! The partitions that this consumer holds: their cells, and what the broker has confirmed as committed.
+//!
+//! Only the poller changes it; the faces read a published copy.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::partition::{Generation, TopicPartition};
+use crate::source::CommitOffset;
+use crate::tracker::{CellState, PartitionCell, UNKNOWN};
+
+/// A partition held.
+#[derive(Debug)]
+struct Held {
+    cell: Arc<PartitionCell>,
+    /// What the broker has confirmed, if anything.
+    committed: Option<i64>,
+}
+
+/// All partitions held, and the counter of generations.
+#[derive(Debug, Default)]
+pub(crate) struct Assignment {
+    held: HashMap<TopicPartition, Held>,
+    generation: u64,
+}
+
+impl Assignment {
+    /// Begins a generation.
+    pub(crate) fn next_generation(&mut self) -> Generation {
+        self.generation += 1;
+        Generation(self.generation)
+    }
+
+    /// Adds or replaces a partition; a cell that was there is closed.
+    pub(crate) fn insert(&mut self, cell: &Arc<PartitionCell>, committed: Option<i64>) {
+        let held = Held {
+            cell: Arc::clone(cell),
+            committed,
+        };
+        if let Some(old) = self.held.insert(cell.topic_partition().clone(), held) {
+            old.cell.advance_state(CellState::Closed);
+        }
+    }
+
+    /// Gives a sought partition its new cell; what was committed stays known.
+    pub(crate) fn replace(&mut self, cell: &Arc<PartitionCell>) {
+        let committed = self
+            .held
+            .get(cell.topic_partition())
+            .and_then(|held| held.committed);
+        self.insert(cell, committed);
+    }
+
+    /// Takes partitions away and closes their cells.
+    pub(crate) fn remove(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            if let Some(held) = self.held.remove(partition) {
+                held.cell.advance_state(CellState::Closed);
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, partition: &TopicPartition) -> Option<&Arc<PartitionCell>> {
+        self.held.get(partition).map(|held| &held.cell)
+    }
+
+    pub(crate) fn cells(&self) -> impl Iterator<Item = &Arc<PartitionCell>> {
+        self.held.values().map(|held| &held.cell)
+    }
+
+    pub(crate) fn partitions(&self) -> Vec<TopicPartition> {
+        self.held.keys().cloned().collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// A number that changes whenever a record is finished.
+    pub(crate) fn progress(&self) -> u64 {
+        self.cells()
+            .fold(0, |sum: u64, cell| sum.wrapping_add(cell.progress()))
+    }
+
+    /// What is finished and not confirmed as committed, of all partitions held or of `only`: one read of each low
+    /// watermark.
+    pub(crate) fn uncommitted(&self, only: Option<&[TopicPartition]>) -> Vec<CommitOffset> {
+        let offset_of = |held: &Held| {
+            let finished = held.cell.finished();
+            (finished != UNKNOWN && held.committed != Some(finished)).then(|| CommitOffset {
+                topic_partition: held.cell.topic_partition().clone(),
+                offset: finished,
+                metadata: None,
+            })
+        };
+        match only {
+            None => self.held.values().filter_map(offset_of).collect(),
+            Some(partitions) => partitions
+                .iter()
+                .filter_map(|partition| self.held.get(partition))
+                .filter_map(offset_of)
+                .collect(),
+        }
+    }
+
+    /// Notes what the broker confirmed.
+    pub(crate) fn confirm(&mut self, partition: &TopicPartition, offset: i64) {
+        if let Some(held) = self.held.get_mut(partition) {
+            held.committed = Some(offset);
+        }
+    }
+}

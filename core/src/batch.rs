@@ -1,0 +1,566 @@
+//! Columnar batches of records over shared arenas.
+//!
+//! The poller copies what librdkafka hands it once, into one arena per batch, and keeps where each key, value and header
+//! block begins and how long it is. A batch is immutable after that: cloning, slicing and handing it to another thread
+//! copies no record, and it stays valid after its consumer was closed.
+//!
+//! Consecutive rows of one partition, generation and arena form a [`Run`], so that whatever is the same for thousands of
+//! records (topic, generation, acknowledgement) is looked at once per run and not once per record.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::partition::Generation;
+use crate::record::Record;
+use crate::tracker::{CellState, PartitionCell};
+
+/// The length that stands for "no value" (a tombstone) or "no key".
+pub const NULL_LENGTH: i32 = -1;
+
+/// What the columns of one row take, in bytes; counted into the batch's size beside its arenas.
+const ROW_BYTES: usize = 2 * size_of::<i32>() + 3 * size_of::<u32>() + 2 * size_of::<i32>() + 2 * size_of::<i64>();
+
+/// How a topic's timestamps are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The records carry none.
+    NotAvailable,
+    /// The producer's clock.
+    CreateTime,
+    /// The broker's clock at append.
+    LogAppendTime,
+}
+
+/// Rows that share partition, generation, leader epoch, kind of timestamp and arena.
+#[derive(Debug, Clone)]
+pub(crate) struct RunData {
+    pub(crate) cell: Arc<PartitionCell>,
+    pub(crate) rows: Range<u32>,
+    pub(crate) arena: u32,
+    pub(crate) leader_epoch: i32,
+    pub(crate) timestamp_type: TimestampType,
+}
+
+/// Where the bytes of a column lie: `start[i]..start[i] + length[i]` in the row's arena, [`NULL_LENGTH`] for none.
+#[derive(Debug, Default)]
+pub(crate) struct Spans {
+    pub(crate) start: Vec<u32>,
+    pub(crate) length: Vec<i32>,
+}
+
+impl Spans {
+    fn with_capacity(rows: usize) -> Spans {
+        Spans {
+            start: Vec::with_capacity(rows),
+            length: Vec::with_capacity(rows),
+        }
+    }
+
+    fn push(&mut self, start: usize, length: Option<usize>) {
+        // The builder refuses to grow an arena beyond what these types hold.
+        self.start.push(start as u32);
+        self.length.push(length.map_or(NULL_LENGTH, |length| length as i32));
+    }
+
+    fn get<'a>(&self, row: usize, arena: &'a Bytes) -> Option<&'a [u8]> {
+        let length = self.length[row];
+        if length < 0 {
+            return None;
+        }
+        let start = self.start[row] as usize;
+        Some(&arena[start..start + length as usize])
+    }
+
+    fn extend(&mut self, other: &Spans, rows: Range<usize>) {
+        self.start.extend_from_slice(&other.start[rows.clone()]);
+        self.length.extend_from_slice(&other.length[rows]);
+    }
+}
+
+/// The columns; see [`RecordBatch`] for what they mean.
+#[derive(Debug, Default)]
+pub(crate) struct BatchData {
+    pub(crate) partitions: Vec<i32>,
+    pub(crate) offsets: Vec<i64>,
+    pub(crate) timestamps_ms: Vec<i64>,
+    pub(crate) keys: Spans,
+    pub(crate) values: Spans,
+    /// Empty when no record of the batch has headers.
+    pub(crate) headers: Spans,
+    pub(crate) runs: Vec<RunData>,
+    pub(crate) arenas: Vec<Bytes>,
+    /// When the poller finished it, on the engine's clock.
+    pub(crate) received_us: u64,
+}
+
+impl BatchData {
+    pub(crate) fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Arenas and columns, in bytes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.arena_bytes() + self.len() * ROW_BYTES
+    }
+
+    /// Keys, values and headers, in bytes.
+    pub(crate) fn arena_bytes(&self) -> usize {
+        self.arenas.iter().map(Bytes::len).sum()
+    }
+
+    pub(crate) fn run_of(&self, row: usize) -> &RunData {
+        let index = self.runs.partition_point(|run| run.rows.end as usize <= row);
+        &self.runs[index]
+    }
+
+    pub(crate) fn header_block(&self, row: usize, arena: u32) -> &[u8] {
+        if self.headers.length.is_empty() {
+            return &[];
+        }
+        self.headers
+            .get(row, &self.arenas[arena as usize])
+            .unwrap_or(&[])
+    }
+
+    pub(crate) fn key(&self, row: usize, arena: u32) -> Option<&[u8]> {
+        self.keys.get(row, &self.arenas[arena as usize])
+    }
+
+    pub(crate) fn value(&self, row: usize, arena: u32) -> Option<&[u8]> {
+        self.values.get(row, &self.arenas[arena as usize])
+    }
+
+    /// The offsets that rows `rows` of `run` stand for, gaps after each record included, so that neighbouring slices
+    /// touch.
+    fn interval(&self, run: &RunData, rows: &Range<usize>) -> Range<i64> {
+        let end = if rows.end < run.rows.end as usize {
+            self.offsets[rows.end]
+        } else {
+            self.offsets[rows.end - 1] + 1
+        };
+        self.offsets[rows.start]..end
+    }
+}
+
+/// Fills a batch row by row. Only sources use it.
+#[derive(Debug)]
+pub(crate) struct BatchBuilder {
+    data: BatchData,
+    arena: Vec<u8>,
+    run: Option<RunData>,
+}
+
+/// No arena grows beyond this, so that every start fits `u32` and every length `i32`.
+pub(crate) const ARENA_LIMIT_BYTES: usize = i32::MAX as usize;
+
+impl BatchBuilder {
+    /// A builder with room for `rows` records whose keys, values and headers take `arena_bytes`.
+    pub(crate) fn with_capacity(rows: usize, arena_bytes: usize) -> BatchBuilder {
+        BatchBuilder {
+            data: BatchData {
+                partitions: Vec::with_capacity(rows),
+                offsets: Vec::with_capacity(rows),
+                timestamps_ms: Vec::with_capacity(rows),
+                keys: Spans::with_capacity(rows),
+                values: Spans::with_capacity(rows),
+                ..BatchData::default()
+            },
+            arena: Vec::with_capacity(arena_bytes),
+            run: None,
+        }
+    }
+
+    /// Begins a run; the rows pushed from here on belong to it.
+    pub(crate) fn begin_run(
+        &mut self,
+        cell: &Arc<PartitionCell>,
+        leader_epoch: i32,
+        timestamp_type: TimestampType,
+    ) {
+        self.end_run();
+        let row = self.data.len() as u32;
+        self.run = Some(RunData {
+            cell: Arc::clone(cell),
+            rows: row..row,
+            arena: 0,
+            leader_epoch,
+            timestamp_type,
+        });
+    }
+
+    fn end_run(&mut self) {
+        if let Some(mut run) = self.run.take() {
+            run.rows.end = self.data.len() as u32;
+            if !run.rows.is_empty() {
+                self.data.runs.push(run);
+            }
+        }
+    }
+
+    /// Appends a record of the present run; `timestamp_ms` is -1 for none.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) {
+        self.data.partitions.push(partition);
+        self.data.offsets.push(offset);
+        self.data.timestamps_ms.push(timestamp_ms);
+        self.data.keys.push(self.arena.len(), key.map(<[u8]>::len));
+        self.arena.extend_from_slice(key.unwrap_or(&[]));
+        self.data.values.push(self.arena.len(), value.map(<[u8]>::len));
+        self.arena.extend_from_slice(value.unwrap_or(&[]));
+        if !self.data.headers.length.is_empty() {
+            self.data.headers.push(self.arena.len(), None);
+        }
+    }
+
+    /// Adds a header to the record pushed last.
+    pub(crate) fn push_header(&mut self, name: &[u8], value: Option<&[u8]>) {
+        let rows = self.data.len();
+        let headers = &mut self.data.headers;
+        if headers.length.is_empty() {
+            // The first header of the batch: the rows before it have none.
+            headers.start.resize(rows, 0);
+            headers.length.resize(rows, NULL_LENGTH);
+        }
+        let Some(row) = rows.checked_sub(1) else {
+            return;
+        };
+        if headers.length[row] == NULL_LENGTH {
+            headers.start[row] = self.arena.len() as u32;
+            headers.length[row] = 0;
+        }
+        let before = self.arena.len();
+        crate::record::encode_header(&mut self.arena, name, value);
+        headers.length[row] += (self.arena.len() - before) as i32;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The batch; `received_us` is the engine's clock.
+    pub(crate) fn finish(mut self, received_us: u64) -> BatchData {
+        self.end_run();
+        self.data.received_us = received_us;
+        self.data.arenas.push(Bytes::from(self.arena));
+        self.data
+    }
+}
+
+/// Rows that belong together, as the application sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run<'b> {
+    /// The topic of every row.
+    pub topic: &'b str,
+    /// The partition of every row.
+    pub partition: i32,
+    /// The assignment that every row belongs to.
+    pub generation: Generation,
+    /// The rows, as indices into the batch.
+    pub rows: Range<usize>,
+    /// The arena that the rows' bytes lie in, as an index into [`RecordBatch::arenas`].
+    pub arena: usize,
+}
+
+/// Records in columns: row `i` is the same record in every column.
+///
+/// A batch is immutable and reference-counted: `clone` and `slice` are cheap, it may be sent to and read from any thread,
+/// and it stays valid after its consumer was closed. Rows of one partition are in offset order.
+///
+/// ```
+/// # fn main() -> tidegate::Result<()> {
+/// # let broker = tidegate::embedded::Broker::with_topics(&[("t", 1)])?;
+/// # let config = tidegate::Config::new().with("bootstrap.servers", broker.bootstrap_servers());
+/// # let producer = tidegate::Producer::new(&config)?;
+/// # producer.send(&tidegate::ProducerRecord::new("t").value(b"hello"))?;
+/// # producer.flush(std::time::Duration::from_secs(10))?;
+/// # let config = config.with("group.id", "g").with("auto.offset.reset", "earliest");
+/// # let consumer = tidegate::Consumer::new(&config)?;
+/// # consumer.subscribe(&["t"])?;
+/// if let Some(batch) = consumer.next_batch(Some(std::time::Duration::from_secs(30)), None)? {
+///     for (offset, row) in batch.offsets().iter().zip(0..) {
+///         println!("{offset}: {:?}", batch.value(row));
+///     }
+/// # assert_eq!(batch.value(0), Some(&b"hello"[..]));
+/// # } else {
+/// #   panic!("no record");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct RecordBatch {
+    data: Arc<BatchData>,
+    start: usize,
+    end: usize,
+}
+
+impl RecordBatch {
+    pub(crate) fn new(data: BatchData) -> RecordBatch {
+        let end = data.len();
+        RecordBatch {
+            data: Arc::new(data),
+            start: 0,
+            end,
+        }
+    }
+
+    /// The number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// True when there is no record (a slice may be empty; what the consumer hands out never is).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The record in row `row`, or `None` beyond the end.
+    #[must_use]
+    pub fn get(&self, row: usize) -> Option<Record<'_>> {
+        (row < self.len()).then(|| {
+            let row = self.start + row;
+            Record::new(&self.data, self.data.run_of(row), row)
+        })
+    }
+
+    /// The records in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> + '_ {
+        let mut index = self
+            .data
+            .runs
+            .partition_point(|run| run.rows.end as usize <= self.start);
+        (self.start..self.end).map(move |row| {
+            if self.data.runs[index].rows.end as usize <= row {
+                index += 1;
+            }
+            Record::new(&self.data, &self.data.runs[index], row)
+        })
+    }
+
+    /// The records of `rows` without a copy.
+    ///
+    /// # Panics
+    ///
+    /// When `rows` reaches beyond the batch, as slicing does.
+    #[must_use]
+    pub fn slice(&self, rows: Range<usize>) -> RecordBatch {
+        assert!(
+            rows.start <= rows.end && rows.end <= self.len(),
+            "rows {rows:?} of a batch of {}",
+            self.len()
+        );
+        RecordBatch {
+            data: Arc::clone(&self.data),
+            start: self.start + rows.start,
+            end: self.start + rows.end,
+        }
+    }
+
+    /// Each record's offset.
+    #[must_use]
+    pub fn offsets(&self) -> &[i64] {
+        &self.data.offsets[self.start..self.end]
+    }
+
+    /// Each record's partition.
+    #[must_use]
+    pub fn partitions(&self) -> &[i32] {
+        &self.data.partitions[self.start..self.end]
+    }
+
+    /// Each record's timestamp in milliseconds since 1970, -1 where there is none.
+    #[must_use]
+    pub fn timestamps_ms(&self) -> &[i64] {
+        &self.data.timestamps_ms[self.start..self.end]
+    }
+
+    /// The value of row `row`; `None` for a tombstone and beyond the end.
+    #[must_use]
+    pub fn value(&self, row: usize) -> Option<&[u8]> {
+        self.get(row).and_then(|record| record.value())
+    }
+
+    /// The key of row `row`; `None` for a record without one and beyond the end.
+    #[must_use]
+    pub fn key(&self, row: usize) -> Option<&[u8]> {
+        self.get(row).and_then(|record| record.key())
+    }
+
+    /// Where each value lies in its row's arena: starts, and lengths ([`NULL_LENGTH`] for none), both in bytes.
+    #[must_use]
+    pub fn value_columns(&self) -> (&[u32], &[i32]) {
+        self.spans(&self.data.values)
+    }
+
+    /// Where each key lies in its row's arena: starts, and lengths ([`NULL_LENGTH`] for none), both in bytes.
+    #[must_use]
+    pub fn key_columns(&self) -> (&[u32], &[i32]) {
+        self.spans(&self.data.keys)
+    }
+
+    fn spans<'a>(&self, spans: &'a Spans) -> (&'a [u32], &'a [i32]) {
+        (
+            &spans.start[self.start..self.end],
+            &spans.length[self.start..self.end],
+        )
+    }
+
+    /// The memory that the rows' keys, values and headers lie in; [`Run::arena`] says which row uses which.
+    #[must_use]
+    pub fn arenas(&self) -> &[Bytes] {
+        &self.data.arenas
+    }
+
+    /// Memory held by the whole batch that this is a part of: arenas and columns, in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.data.size_bytes()
+    }
+
+    /// The rows grouped by partition and assignment.
+    pub fn runs(&self) -> impl Iterator<Item = Run<'_>> + '_ {
+        self.run_parts().map(|(run, rows)| Run {
+            topic: &run.cell.topic_partition().topic,
+            partition: run.cell.topic_partition().partition,
+            generation: run.cell.generation(),
+            rows: rows.start - self.start..rows.end - self.start,
+            arena: run.arena as usize,
+        })
+    }
+
+    /// Runs and the part of their rows that lies in this slice, as rows of the shared data.
+    pub(crate) fn run_parts(&self) -> impl Iterator<Item = (&RunData, Range<usize>)> + '_ {
+        let first = self
+            .data
+            .runs
+            .partition_point(|run| run.rows.end as usize <= self.start);
+        self.data.runs[first..]
+            .iter()
+            .map(|run| {
+                let start = self.start.max(run.rows.start as usize);
+                let end = self.end.min(run.rows.end as usize);
+                (run, start..end)
+            })
+            .take_while(|(_, rows)| rows.start < rows.end)
+    }
+
+    pub(crate) fn received_us(&self) -> u64 {
+        self.data.received_us
+    }
+
+    /// True when the partition of row `row` was revoked, lost or sought since the batch was fetched: whoever owns the
+    /// partition now handles the record, and finishing it here changes nothing. Beyond the end: true.
+    #[must_use]
+    pub fn is_stale(&self, row: usize) -> bool {
+        row >= self.len() || !self.data.run_of(self.start + row).cell.is_live()
+    }
+
+    /// Notes that all records of the batch are finished, so that they may be committed; doing so twice is harmless.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`] when a partition was revoked, lost or sought meanwhile; the other records are noted.
+    pub fn acknowledge(&self) -> Result<()> {
+        self.acknowledge_rows(0..self.len())
+    }
+
+    /// Notes that the records of `rows` are finished, in any order; see [`RecordBatch::acknowledge`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] when `rows` reaches beyond the batch, [`Error::Stale`] as above.
+    pub fn acknowledge_rows(&self, rows: Range<usize>) -> Result<()> {
+        if rows.start > rows.end || rows.end > self.len() {
+            return Err(Error::argument(
+                "rows",
+                format!("{rows:?} reaches beyond the batch's {} records", self.len()),
+                "use row numbers below len()",
+            ));
+        }
+        let mut stale = None;
+        for (run, rows) in self.slice(rows).run_parts() {
+            let interval = self.data.interval(run, &rows);
+            run.cell.complete(interval.start, interval.end);
+            if run.cell.state() == CellState::Closed {
+                stale = Some(run.cell.topic_partition().clone());
+            }
+        }
+        match stale {
+            None => Ok(()),
+            Some(tp) => Err(Error::Stale {
+                topic: tp.topic.to_string(),
+                partition: tp.partition,
+            }),
+        }
+    }
+
+    /// Notes that the records are in the application's hands. One thread at a time.
+    pub(crate) fn deliver(&self) {
+        for (run, rows) in self.run_parts() {
+            let interval = self.data.interval(run, &rows);
+            run.cell.deliver(interval.start, interval.end);
+        }
+    }
+
+    /// One batch of the rows of several, in order. Columns are copied, arenas are shared.
+    pub(crate) fn concat(parts: &[RecordBatch]) -> RecordBatch {
+        if let [single] = parts {
+            return single.clone();
+        }
+        let rows = parts.iter().map(RecordBatch::len).sum();
+        let mut data = BatchBuilder::with_capacity(rows, 0).data;
+        let with_headers = parts.iter().any(|part| !part.data.headers.length.is_empty());
+        data.received_us = parts.first().map_or(0, RecordBatch::received_us);
+        for part in parts {
+            let range = part.start..part.end;
+            let arena_base = data.arenas.len() as u32;
+            let mut row_base = data.len() as u32;
+            for (run, rows) in part.run_parts() {
+                let length = rows.len() as u32;
+                data.runs.push(RunData {
+                    rows: row_base..row_base + length,
+                    arena: arena_base + run.arena,
+                    ..run.clone()
+                });
+                row_base += length;
+            }
+            data.partitions.extend_from_slice(part.partitions());
+            data.offsets.extend_from_slice(part.offsets());
+            data.timestamps_ms.extend_from_slice(part.timestamps_ms());
+            data.keys.extend(&part.data.keys, range.clone());
+            data.values.extend(&part.data.values, range.clone());
+            if with_headers {
+                if part.data.headers.length.is_empty() {
+                    data.headers.start.resize(data.offsets.len(), 0);
+                    data.headers.length.resize(data.offsets.len(), NULL_LENGTH);
+                } else {
+                    data.headers.extend(&part.data.headers, range);
+                }
+            }
+            data.arenas.extend(part.data.arenas.iter().cloned());
+        }
+        RecordBatch::new(data)
+    }
+}
+
+impl<'b> IntoIterator for &'b RecordBatch {
+    type Item = Record<'b>;
+    type IntoIter = Box<dyn ExactSizeIterator<Item = Record<'b>> + 'b>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Box::new(self.iter())
+    }
+}
+

@@ -1,0 +1,152 @@
+//! Commits: one owner, one snapshot per request, clean only on the broker's answer.
+//!
+//! Runs on the poller's thread. A request that fails leaves its partitions dirty, so the next one carries them again,
+//! with whatever was finished meanwhile.
+
+use std::collections::HashMap;
+
+use crossbeam_channel::Sender;
+
+use crate::assignment::Assignment;
+use crate::error::{Error, Result};
+use crate::partition::TopicPartition;
+use crate::source::{CommitOffset, RequestId, Source};
+
+/// Who waits for a commit: it gets what was committed.
+pub(crate) type CommitReply = Sender<Result<Vec<CommitOffset>>>;
+
+#[derive(Debug)]
+struct InFlight {
+    offsets: Vec<CommitOffset>,
+    sent_us: u64,
+    reply: Option<CommitReply>,
+    timed: bool,
+}
+
+/// The answer to a commit, for the statistics.
+#[derive(Debug)]
+pub(crate) struct CommitOutcome {
+    pub(crate) latency_us: u64,
+    pub(crate) error: Option<Error>,
+    /// Nobody waits for it, so the log must say it.
+    pub(crate) unattended: bool,
+}
+
+/// Requests on their way to the broker.
+#[derive(Debug, Default)]
+pub(crate) struct Committer {
+    in_flight: HashMap<RequestId, InFlight>,
+    timed_in_flight: bool,
+}
+
+impl Committer {
+    /// True while a commit of the timer is on its way: another one would only repeat it.
+    pub(crate) fn timed_in_flight(&self) -> bool {
+        self.timed_in_flight
+    }
+
+    /// Sends `offsets`; `reply` hears the answer. Nothing to commit is a success at once.
+    pub(crate) fn send<S: Source + ?Sized>(
+        &mut self,
+        source: &mut S,
+        id: RequestId,
+        offsets: Vec<CommitOffset>,
+        reply: Option<CommitReply>,
+        timed: bool,
+        now_us: u64,
+    ) -> Option<RequestId> {
+        let result = if offsets.is_empty() {
+            Ok(false)
+        } else {
+            source.commit(id, &offsets).map(|()| true)
+        };
+        match result {
+            Ok(true) => {
+                self.timed_in_flight |= timed;
+                self.in_flight.insert(
+                    id,
+                    InFlight {
+                        offsets,
+                        sent_us: now_us,
+                        reply,
+                        timed,
+                    },
+                );
+                Some(id)
+            }
+            Ok(false) => {
+                answer(reply, Ok(Vec::new()));
+                None
+            }
+            Err(error) => {
+                if reply.is_none() {
+                    crate::log::warn(format_args!("the commit could not be sent: {error}"));
+                }
+                answer(reply, Err(error));
+                None
+            }
+        }
+    }
+
+    /// Takes the broker's answer.
+    pub(crate) fn answered(
+        &mut self,
+        assignment: &mut Assignment,
+        id: RequestId,
+        result: Result<()>,
+        partitions: &[(TopicPartition, Result<()>)],
+        now_us: u64,
+    ) -> Option<CommitOutcome> {
+        let request = self.in_flight.remove(&id)?;
+        if request.timed {
+            self.timed_in_flight = false;
+        }
+        let failed_of = |offset: &CommitOffset| {
+            partitions
+                .iter()
+                .find(|(partition, _)| *partition == offset.topic_partition)
+                .and_then(|(_, result)| result.as_ref().err())
+        };
+        let mut error = result.err();
+        let whole_request_failed = error.is_some();
+        for offset in &request.offsets {
+            match failed_of(offset) {
+                Some(failed) => error = error.or_else(|| Some(failed.clone())),
+                None if whole_request_failed => {}
+                None => assignment.confirm(&offset.topic_partition, offset.offset),
+            }
+        }
+        let unattended = request.reply.is_none();
+        answer(
+            request.reply,
+            match &error {
+                None => Ok(request.offsets),
+                Some(error) => Err(error.clone()),
+            },
+        );
+        Some(CommitOutcome {
+            latency_us: now_us.saturating_sub(request.sent_us),
+            error,
+            unattended,
+        })
+    }
+
+    pub(crate) fn is_in_flight(&self, id: RequestId) -> bool {
+        self.in_flight.contains_key(&id)
+    }
+
+    /// Tells everyone who still waits that no answer will come.
+    pub(crate) fn abandon(&mut self, error: &Error) {
+        for (_, request) in self.in_flight.drain() {
+            answer(request.reply, Err(error.clone()));
+        }
+        self.timed_in_flight = false;
+    }
+}
+
+fn answer(reply: Option<CommitReply>, result: Result<Vec<CommitOffset>>) {
+    if let Some(reply) = reply {
+        // Whoever asked may have given up waiting.
+        let _ = reply.send(result);
+    }
+}

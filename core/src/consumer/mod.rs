@@ -1,0 +1,771 @@
+//! The consumer: what an application holds, and how it waits.
+//!
+//! The poller's thread does the work (see `poller`); this side takes batches from the gate, hands them out, and keeps
+//! what is in the application's hands. Rebalance callbacks run here, on the thread that polls.
+
+mod hand;
+mod offsets;
+mod tuning;
+
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, bounded, unbounded};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::batch::RecordBatch;
+use crate::checks::{ForkGuard, millis};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::consumer::hand::Hand;
+use crate::error::{Error, Result};
+use crate::log;
+use crate::partition::{Offset, TopicPartition};
+use crate::poller::{self, Command, Poller};
+use crate::queue::{self, GateReceiver, Waker};
+use crate::record::OwnedRecord;
+use crate::shared::{AppEvent, Shared};
+use crate::source::kafka::{Client, KafkaSource};
+use crate::stats::ConsumerStats;
+
+/// The word for this handle in errors.
+const WHAT: &str = "consumer";
+/// Dropping a consumer that was not closed waits so long for the group to be left.
+const DROP_CLOSE: Duration = Duration::from_secs(5);
+/// The poller answers commands that need no broker at once; this only bounds a wait on a machine that is stuck.
+const COMMAND_WAIT: Duration = Duration::from_secs(30);
+/// A wait without a deadline is cut into waits of this length.
+const LONG_WAIT: Duration = Duration::from_secs(3600);
+
+/// Hears of rebalances, on the thread that polls (or closes) the consumer.
+///
+/// An error comes out of that call as [`Error::Listener`]; the rebalance goes on. The callbacks may call the consumer,
+/// except its polling calls, which answer [`Error::ConcurrentUse`].
+pub trait RebalanceListener: Send + Sync {
+    /// These partitions were added. Seeking in here takes effect before any record of them is handed out.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the application wants to come out of its poll.
+    fn on_assign(&self, partitions: &[TopicPartition]) -> Result<()> {
+        let _ = partitions;
+        Ok(())
+    }
+
+    /// These partitions are about to be taken away; committing for them still works. What is finished is committed
+    /// after this returns (with `enable.auto.commit`).
+    ///
+    /// # Errors
+    ///
+    /// Whatever the application wants to come out of its poll.
+    fn on_revoke(&self, partitions: &[TopicPartition]) -> Result<()> {
+        let _ = partitions;
+        Ok(())
+    }
+
+    /// These partitions are gone, and may have a new owner; commits for them fail.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the application wants to come out of its poll.
+    fn on_lost(&self, partitions: &[TopicPartition]) -> Result<()> {
+        let _ = partitions;
+        Ok(())
+    }
+}
+
+/// How many records a polling call wants.
+#[derive(Debug, Clone, Copy)]
+struct Want {
+    /// At most so many.
+    limit: usize,
+    /// Waits until there are so many, or the deadline.
+    least: usize,
+    lease: bool,
+}
+
+/// Reads records of a group, or of partitions assigned by hand.
+///
+/// A consumer has one background thread, which fetches ahead within `queued.max.messages.kbytes` and answers
+/// rebalances, so the application may take its time. `poll`, `next_batch` and their like may be called by one thread at a
+/// time ([`Error::ConcurrentUse`] otherwise), everything else by any thread.
+///
+/// A record is *finished*, and its offset may be committed, when the application asks for the next one (or batch), or
+/// acknowledges it; what was leased, only when it is acknowledged. With `enable.auto.commit` (the default) what is
+/// finished is committed every `auto.commit.interval.ms`, when partitions are taken away, and at close.
+/// A record handed out and not finished is handed out again after a restart: nothing is lost.
+///
+/// Dropping a consumer closes it and waits at most five seconds for that.
+///
+/// ```
+/// # fn main() -> tidegate::Result<()> {
+/// # let broker = tidegate::embedded::Broker::with_topics(&[("orders", 1)])?;
+/// # let bootstrap = broker.bootstrap_servers();
+/// # let producer = tidegate::Producer::new(&tidegate::Config::new().with("bootstrap.servers", bootstrap))?;
+/// # producer.send(&tidegate::ProducerRecord::new("orders").value(b"1"))?;
+/// # producer.flush(std::time::Duration::from_secs(10))?;
+/// use std::time::Duration;
+/// use tidegate::{Config, Consumer};
+///
+/// let config = Config::new()
+///     .with("bootstrap.servers", bootstrap)
+///     .with("group.id", "billing")
+///     .with("auto.offset.reset", "earliest");
+/// let consumer = Consumer::new(&config)?;
+/// consumer.subscribe(&["orders"])?;
+/// while let Some(record) = consumer.poll(Some(Duration::from_secs(30)))? {
+///     println!("{:?}", record.value());
+/// #   break;
+/// }
+/// consumer.commit(Duration::from_secs(10))?;
+/// consumer.close(Duration::from_secs(10))?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Consumer {
+    shared: Arc<Shared>,
+    events: Receiver<AppEvent>,
+    gate: GateReceiver,
+    commands: Sender<Command>,
+    clock: Arc<dyn Clock>,
+    client: Weak<Client>,
+    hand: Mutex<Hand>,
+    listener: Mutex<Option<Arc<dyn RebalanceListener>>>,
+    subscription: Mutex<Vec<String>>,
+    max_poll_records: usize,
+    group_id: Option<String>,
+    fork: ForkGuard,
+    closed: Mutex<bool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    ended: Receiver<()>,
+}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer")
+            .field("group_id", &self.group_id)
+            .field("subscription", &*self.subscription.lock())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Consumer {
+    /// A consumer with this configuration; it connects in the background, so a broker that is away is no error here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with every problem of the configuration, [`Error::Kafka`] when librdkafka cannot start.
+    pub fn new(config: &Config) -> Result<Consumer> {
+        let config = config.consumer()?;
+        config.log_notes();
+        let tuning = tuning::tune(&config);
+        let waker = Arc::new(Waker::default());
+        let source = KafkaSource::new(
+            &tuning.native,
+            config.group_id.is_some(),
+            tuning.reset,
+            &waker,
+        )?;
+        let client = Arc::downgrade(source.client());
+        let (shared, events) = Shared::new(Arc::clone(&waker));
+        let (gate_in, gate) = queue::gate(tuning.gate_bytes, waker);
+        let (commands, command_receiver) = unbounded();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let poller = Poller::new(
+            source,
+            tuning.settings,
+            Arc::clone(&shared),
+            gate_in,
+            command_receiver,
+            Arc::clone(&clock),
+        );
+        let (ending, ended) = bounded::<()>(0);
+        let thread = std::thread::Builder::new()
+            .name("tidegate-poller".into())
+            .spawn(move || {
+                poller::run(poller);
+                drop(ending);
+            })
+            .map_err(|error| Error::Kafka {
+                code: crate::kafka_code::from_number(-194),
+                context: format!("the poller's thread could not be started: {error}"),
+            })?;
+        Ok(Consumer {
+            shared,
+            events,
+            gate,
+            commands,
+            clock,
+            client,
+            hand: Mutex::new(Hand::default()),
+            listener: Mutex::new(None),
+            subscription: Mutex::new(Vec::new()),
+            max_poll_records: config.max_poll_records.unwrap_or(usize::MAX),
+            group_id: config.group_id,
+            fork: ForkGuard::new(),
+            closed: Mutex::new(false),
+            thread: Mutex::new(Some(thread)),
+            ended,
+        })
+    }
+
+    /// Joins the group for these topics; a name that begins with `^` is a regular expression. A subscription made before
+    /// is replaced. A topic that does not exist is waited for, with a warning in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for no topic, an empty name, or a consumer without `group.id`; [`Error::Closed`].
+    pub fn subscribe(&self, topics: &[&str]) -> Result<()> {
+        self.subscribe_to(topics, None)
+    }
+
+    /// As [`Consumer::subscribe`], with callbacks for rebalances.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::subscribe`].
+    pub fn subscribe_with(
+        &self,
+        topics: &[&str],
+        listener: Box<dyn RebalanceListener>,
+    ) -> Result<()> {
+        self.subscribe_to(topics, Some(Arc::from(listener)))
+    }
+
+    fn subscribe_to(
+        &self,
+        topics: &[&str],
+        listener: Option<Arc<dyn RebalanceListener>>,
+    ) -> Result<()> {
+        if topics.is_empty() {
+            return Err(Error::argument(
+                "topics",
+                "there is no topic to subscribe to",
+                "name at least one topic, or call unsubscribe()",
+            ));
+        }
+        for topic in topics {
+            if topic.is_empty() || topic.contains('\0') {
+                return Err(Error::argument(
+                    "topics",
+                    format!("{topic:?} is no topic name"),
+                    "use names of letters, digits, '.', '_' and '-', or a regular expression that begins with '^'",
+                ));
+            }
+        }
+        self.group()?;
+        let topics: Vec<String> = topics.iter().map(|topic| (*topic).to_string()).collect();
+        let listening = listener.is_some();
+        *self.listener.lock() = listener;
+        self.shared.set_subscribed(true);
+        self.ask(|reply| Command::Subscribe {
+            topics: topics.clone(),
+            listening,
+            reply,
+        })?;
+        *self.subscription.lock() = topics;
+        Ok(())
+    }
+
+    /// Leaves the group and stops reading. What is finished is committed first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`].
+    pub fn unsubscribe(&self) -> Result<()> {
+        self.shared.set_subscribed(false);
+        self.subscription.lock().clear();
+        self.ask(|reply| Command::Unsubscribe { reply })
+    }
+
+    /// The topics subscribed to.
+    #[must_use]
+    pub fn subscription(&self) -> Vec<String> {
+        self.subscription.lock().clone()
+    }
+
+    /// Reads these partitions from these places without joining a group; replaces what was assigned. No partition at
+    /// all stops reading.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a negative partition or offset, or when subscribed; [`Error::Closed`].
+    pub fn assign(&self, partitions: &[(TopicPartition, Offset)]) -> Result<()> {
+        for (partition, offset) in partitions {
+            offsets::check_partition(partition)?;
+            offsets::check_offset(*offset)?;
+        }
+        if !self.subscription.lock().is_empty() {
+            return Err(Error::argument(
+                "partitions",
+                "this consumer is subscribed, so its group assigns the partitions",
+                "call unsubscribe() first, or use another consumer",
+            ));
+        }
+        let partitions = partitions.to_vec();
+        self.ask(|reply| Command::Assign { partitions, reply })
+    }
+
+    /// The next record. Asking for it finishes the one handed out before.
+    ///
+    /// `None` waits until there is a record or the consumer is closed. `Ok(None)` means that the time is over, or that
+    /// [`Consumer::wake`] or [`Consumer::close`] was called.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ConcurrentUse`], [`Error::Closed`], [`Error::Listener`], and [`Error::Kafka`] for what only the
+    /// application can mend (no permission, a fatal error, `auto.offset.reset=error` without a position).
+    pub fn poll(&self, timeout: Option<Duration>) -> Result<Option<OwnedRecord>> {
+        {
+            let mut hand = self.hand.try_lock().ok_or_else(concurrent)?;
+            if hand.busy {
+                return Err(concurrent());
+            }
+            if !self.shared.wants_attention() {
+                if let Some(record) = hand.next_record() {
+                    self.shared.note_call();
+                    return Ok(Some(record));
+                }
+            }
+        }
+        self.wait_for(timeout, 1, |hand| {
+            hand.hand_out_record(&self.shared.stats)
+        })
+    }
+
+    /// The next batch: returns as soon as there are records, with at most `max_records` of them (and never more than
+    /// `max.poll.records`). Asking for it finishes the batch handed out before.
+    ///
+    /// The timeout is as for [`Consumer::poll`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for `max_records` of 0, and as [`Consumer::poll`].
+    pub fn next_batch(
+        &self,
+        timeout: Option<Duration>,
+        max_records: Option<usize>,
+    ) -> Result<Option<RecordBatch>> {
+        let want = self.want(max_records, 1, false)?;
+        self.batch(timeout, want)
+    }
+
+    /// Up to `records` records: waits until there are so many, or until `timeout` is over, and then gives what there is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::next_batch`].
+    pub fn fill_batch(&self, timeout: Duration, records: usize) -> Result<Option<RecordBatch>> {
+        let want = self.want(Some(records), records, false)?;
+        self.batch(Some(timeout), want)
+    }
+
+    /// As [`Consumer::next_batch`], but the records are finished only by [`RecordBatch::acknowledge`] (in any order, by
+    /// any thread), never by asking for more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::next_batch`].
+    pub fn lease_batch(
+        &self,
+        timeout: Option<Duration>,
+        max_records: Option<usize>,
+    ) -> Result<Option<RecordBatch>> {
+        let want = self.want(max_records, 1, true)?;
+        self.batch(timeout, want)
+    }
+
+    fn want(&self, max_records: Option<usize>, least: usize, lease: bool) -> Result<Want> {
+        if max_records == Some(0) {
+            return Err(Error::argument(
+                "max_records",
+                "a batch of at most 0 records was asked for",
+                "use 1 or more, or none for no limit",
+            ));
+        }
+        let limit = max_records
+            .unwrap_or(usize::MAX)
+            .min(self.max_poll_records);
+        Ok(Want {
+            limit,
+            least: least.min(limit),
+            lease,
+        })
+    }
+
+    fn batch(&self, timeout: Option<Duration>, want: Want) -> Result<Option<RecordBatch>> {
+        self.wait_for(timeout, want.least, |hand| {
+            hand.hand_out(want.limit, want.least, want.lease, &self.shared.stats)
+        })
+    }
+
+    /// Batches until the consumer is closed. An error ends the iteration after it was given.
+    pub fn batches(&self) -> impl Iterator<Item = Result<RecordBatch>> + '_ {
+        self.until_closed(|| self.next_batch(None, None))
+    }
+
+    /// Records until the consumer is closed. An error ends the iteration after it was given.
+    pub fn records(&self) -> impl Iterator<Item = Result<OwnedRecord>> + '_ {
+        self.until_closed(|| self.poll(None))
+    }
+
+    fn until_closed<T>(
+        &self,
+        next: impl Fn() -> Result<Option<T>>,
+    ) -> impl Iterator<Item = Result<T>> {
+        let mut failed = false;
+        std::iter::from_fn(move || {
+            while !failed && !self.shared.is_closing() {
+                match next() {
+                    Ok(Some(item)) => return Some(Ok(item)),
+                    // Woken: look again whether the consumer was closed.
+                    Ok(None) => {}
+                    Err(error) => {
+                        failed = true;
+                        return Some(Err(error));
+                    }
+                }
+            }
+            None
+        })
+    }
+
+    /// Everything that `poll` and `next_batch` handed out counts as finished, without asking for more.
+    pub fn finish_in_hand(&self) {
+        self.hand.lock().finish(&self.shared.stats);
+    }
+
+    /// Notes that a leased batch is finished; see [`RecordBatch::acknowledge`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`] when a partition was revoked, lost or sought meanwhile.
+    pub fn acknowledge(&self, batch: &RecordBatch) -> Result<()> {
+        batch.acknowledge()
+    }
+
+    /// A `poll` or `next_batch` that waits in another thread returns `Ok(None)` at once; if none does, the next one will
+    /// not wait.
+    pub fn wake(&self) {
+        self.shared.tell(AppEvent::Wake);
+    }
+
+    /// What this consumer has done so far.
+    #[must_use]
+    pub fn stats(&self) -> ConsumerStats {
+        let gate = self.gate.state();
+        let metrics = &self.shared.stats;
+        metrics.queue_bytes.set(gate.queued_bytes() as u64);
+        metrics.queue_bytes_peak.raise_to(gate.peak_bytes() as u64);
+        metrics.snapshot()
+    }
+
+    /// librdkafka's own statistics (JSON), the newest; only with `statistics.interval.ms`.
+    #[must_use]
+    pub fn librdkafka_stats(&self) -> Option<String> {
+        self.shared.librdkafka_stats.lock().clone()
+    }
+
+    /// Commits what is finished, leaves the group and ends the background thread. Records handed out and not finished
+    /// are not committed: call [`Consumer::commit`] or [`Consumer::finish_in_hand`] before, if they are done.
+    ///
+    /// Always returns within `timeout` and a little; closing twice is fine. Batches in the application's hands stay valid.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] when the group could not be left in time; it is left in the background then.
+    pub fn close(&self, timeout: Duration) -> Result<()> {
+        self.fork.check(WHAT)?;
+        let mut closed = self.closed.lock();
+        if *closed {
+            return Ok(());
+        }
+        *closed = true;
+        drop(closed);
+        let deadline = Instant::now() + timeout.min(LONG_WAIT);
+        let (reply, answer) = bounded(1);
+        let deadline_us = self.clock.now_us() + timeout.min(LONG_WAIT).as_micros() as u64;
+        let sent = self.commands.send(Command::Close { deadline_us, reply });
+        self.shared.waker.wake();
+        let result = match sent {
+            Ok(()) => self.wait_for_close(&answer, deadline),
+            Err(_) => Ok(()),
+        };
+        if let Some(mut hand) = self.hand.try_lock() {
+            hand.clear();
+        }
+        self.shared.tell(AppEvent::Closed);
+        // Ended: the poller dropped librdkafka's client, so nothing of this consumer runs any more.
+        let left = deadline.saturating_duration_since(Instant::now());
+        if self.ended.recv_timeout(left) == Err(RecvTimeoutError::Disconnected) {
+            if let Some(thread) = self.thread.lock().take() {
+                let _ = thread.join();
+            }
+        }
+        result.map_err(|error| match error {
+            Error::TimedOut { what, .. } => Error::TimedOut {
+                what,
+                timeout_ms: millis(timeout),
+            },
+            other => other,
+        })
+    }
+
+    /// Waits for the poller's answer and runs the callbacks that it waits for.
+    fn wait_for_close(&self, answer: &Receiver<Result<()>>, deadline: Instant) -> Result<()> {
+        /// The poller answers within the deadline; this is for a machine that is slow to schedule it.
+        const GRACE: Duration = Duration::from_millis(500);
+        loop {
+            let mut select = Select::new();
+            let answered = select.recv(answer);
+            // When another thread polls, it runs the callbacks.
+            if self.hand.try_lock().is_some_and(|hand| !hand.busy) {
+                select.recv(&self.events);
+            }
+            let left = deadline.saturating_duration_since(Instant::now()) + GRACE;
+            match select.ready_timeout(left) {
+                Ok(index) if index == answered => match answer.try_recv() {
+                    Ok(result) => return result,
+                    Err(error) if error.is_disconnected() => return Ok(()),
+                    Err(_) => {}
+                },
+                Ok(_) => {
+                    if let Ok(event) = self.events.try_recv() {
+                        if let Err(error) = self.handle(event) {
+                            log::warn(format_args!("while closing: {error}"));
+                        }
+                    }
+                }
+                Err(_) => {
+                    return Err(Error::TimedOut {
+                        what: "closing the consumer".into(),
+                        timeout_ms: 0,
+                    });
+                }
+            }
+        }
+    }
+
+    // ---- waiting ----
+
+    /// Finishes what is in hand, then waits until `hand_out` gives something, the deadline, a wake-up or close.
+    fn wait_for<T>(
+        &self,
+        timeout: Option<Duration>,
+        least: usize,
+        hand_out: impl Fn(&mut Hand) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout.min(LONG_WAIT * 24 * 365));
+        let mut hand = self.hand.try_lock().ok_or_else(concurrent)?;
+        if hand.busy {
+            return Err(concurrent());
+        }
+        self.fork.check(WHAT)?;
+        self.shared.note_call();
+        hand.finish(&self.shared.stats);
+        if self.is_closed() {
+            hand.clear();
+            return Err(Error::Closed { what: WHAT });
+        }
+        hand.busy = true;
+        drop(hand);
+        let _busy = Busy(self);
+        loop {
+            let woken = self.attend()?;
+            let mut hand = self.hand.lock();
+            hand.unhold();
+            let over = woken || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            self.refill(&mut hand, least);
+            if over || hand.pending_rows() >= least {
+                if let Some(item) = hand_out(&mut hand) {
+                    return Ok(Some(item));
+                }
+            }
+            if over {
+                return Ok(None);
+            }
+            drop(hand);
+            self.park(deadline);
+        }
+    }
+
+    /// Takes from the gate until `least` rows wait here.
+    fn refill(&self, hand: &mut Hand, least: usize) {
+        while hand.pending_rows() < least.max(1) {
+            let Some(data) = self.gate.try_pop() else {
+                return;
+            };
+            let batch = RecordBatch::new(data);
+            let waited_us = self.clock.now_us().saturating_sub(batch.received_us());
+            self.shared.stats.queue_wait_us.record(waited_us);
+            hand.push(batch);
+        }
+    }
+
+    /// Waits for a batch or an event.
+    fn park(&self, deadline: Option<Instant>) {
+        let left = deadline.map_or(LONG_WAIT, |deadline| {
+            deadline.saturating_duration_since(Instant::now())
+        });
+        self.shared.set_app_waiting(true);
+        let mut select = Select::new();
+        select.recv(self.gate.channel());
+        select.recv(&self.events);
+        let _ = select.ready_timeout(left);
+        self.shared.set_app_waiting(false);
+        self.shared.note_call();
+    }
+
+    /// Handles what the poller left for the application. True when the call must return.
+    fn attend(&self) -> Result<bool> {
+        if !self.shared.wants_attention() {
+            return Ok(false);
+        }
+        self.shared.attend();
+        let mut woken = false;
+        while let Ok(event) = self.events.try_recv() {
+            match self.handle(event) {
+                Ok(wake) => woken |= wake,
+                Err(error) => {
+                    if !self.events.is_empty() {
+                        // The rest is for the next call.
+                        self.shared.tell(AppEvent::Wake);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(woken || self.is_closed())
+    }
+
+    /// True when the waiting call must return.
+    fn handle(&self, event: AppEvent) -> Result<bool> {
+        let listener = self.listener.lock().clone();
+        let told = |call: &str, result: Result<()>| {
+            result.map(|()| false).map_err(|error| match error {
+                Error::Listener { .. } => error,
+                other => Error::Listener {
+                    context: format!("{call} failed: {other}"),
+                },
+            })
+        };
+        match event {
+            AppEvent::Assigned(partitions) => match listener {
+                Some(listener) => told("on_assign", listener.on_assign(&partitions)),
+                None => Ok(false),
+            },
+            AppEvent::Revoking { partitions, done } => match listener {
+                // The poller could not wait any longer: they are gone.
+                Some(listener) if is_abandoned(&done) => {
+                    told("on_lost", listener.on_lost(&partitions))
+                }
+                Some(listener) => {
+                    let result = listener.on_revoke(&partitions);
+                    drop(done);
+                    self.shared.waker.wake();
+                    told("on_revoke", result)
+                }
+                None => Ok(false),
+            },
+            AppEvent::Lost(partitions) => match listener {
+                Some(listener) => told("on_lost", listener.on_lost(&partitions)),
+                None => Ok(false),
+            },
+            AppEvent::PartitionEof { .. } | AppEvent::Resumed => Ok(false),
+            AppEvent::Error(error) => Err(error),
+            AppEvent::Wake | AppEvent::Closed => Ok(true),
+        }
+    }
+
+    // ---- asking the poller ----
+
+    fn is_closed(&self) -> bool {
+        self.shared.is_closing() || *self.closed.lock()
+    }
+
+    fn open(&self) -> Result<()> {
+        self.fork.check(WHAT)?;
+        if self.is_closed() {
+            return Err(Error::Closed { what: WHAT });
+        }
+        Ok(())
+    }
+
+    /// The group's id, which subscribing and committing need.
+    fn group(&self) -> Result<&str> {
+        self.group_id.as_deref().ok_or_else(|| {
+            Error::argument(
+                "group.id",
+                "this consumer has no group to join or to commit for",
+                "set group.id, or use assign() and keep the offsets yourself",
+            )
+        })
+    }
+
+    /// Sends a command and waits for its answer.
+    fn ask<T>(&self, command: impl FnOnce(Sender<Result<T>>) -> Command) -> Result<T> {
+        self.ask_within(COMMAND_WAIT, "the poller's answer", command)
+    }
+
+    fn ask_within<T>(
+        &self,
+        timeout: Duration,
+        what: &str,
+        command: impl FnOnce(Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
+        self.open()?;
+        let (reply, answer) = bounded(1);
+        self.tell_poller(command(reply))?;
+        match answer.recv_timeout(timeout) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => Err(Error::TimedOut {
+                what: what.into(),
+                timeout_ms: millis(timeout),
+            }),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::Closed { what: WHAT }),
+        }
+    }
+
+    fn tell_poller(&self, command: Command) -> Result<()> {
+        self.commands
+            .send(command)
+            .map_err(|_| Error::Closed { what: WHAT })?;
+        self.shared.waker.wake();
+        Ok(())
+    }
+
+    fn hand(&self) -> MutexGuard<'_, Hand> {
+        self.hand.lock()
+    }
+}
+
+/// Marks the end of a polling call, also when a callback panics.
+struct Busy<'c>(&'c Consumer);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.hand.lock().busy = false;
+    }
+}
+
+fn concurrent() -> Error {
+    Error::ConcurrentUse { what: WHAT }
+}
+
+/// True when nobody waits for this sender to be dropped any more.
+fn is_abandoned(done: &Sender<()>) -> bool {
+    done.try_send(()).is_err_and(|error| error.is_disconnected())
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if self.fork.is_forked() {
+            // The poller's thread does not exist in this process; there is nobody to ask.
+            return;
+        }
+        if let Err(error) = self.close(DROP_CLOSE) {
+            log::warn(format_args!("a consumer was dropped without close(): {error}"));
+        }
+    }
+}

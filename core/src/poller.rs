@@ -1,0 +1,638 @@
+//! The poller: one thread per consumer that owns the source, the assignment and all commits.
+//!
+//! [`Poller::step`] is the whole logic as a state machine without waiting, locks or a clock of its own, so that tests
+//! drive it with a scripted source and virtual time; [`run`] is the thread around it. A full gate stops draining
+//! records and nothing else: rebalances, commits and commands go on.
+//!
+//! Rebalances are answered late on purpose: librdkafka waits for `assign` and `unassign`, so that start positions are
+//! looked up, in-flight work is drained and offsets are committed while events still are served.
+//! The states of a rebalance are in [`crate::rebalance`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::assignment::Assignment;
+use crate::clock::Clock;
+use crate::commit::{CommitReply, Committer};
+use crate::error::{Error, Result};
+use crate::log;
+use crate::partition::{Offset, TopicPartition};
+use crate::queue::Gate;
+use crate::rebalance::Phase;
+use crate::shared::{AppEvent, Shared};
+use crate::source::{CommitOffset, FetchStart, FillLimit, RequestId, Source, SourceEvent};
+use crate::tracker::{PartitionCell, UNKNOWN};
+
+/// librdkafka must see its queues served at least this often, and the application's progress is sampled as often.
+const LONGEST_PARK_US: u64 = 500_000;
+/// How often a drain looks whether the application has finished what it holds.
+pub(crate) const DRAIN_LOOK_US: u64 = 2_000;
+/// Batches pushed in a row before events and commands are looked at again.
+const FILLS_PER_STEP: usize = 16;
+/// The most records of one batch; a flood is handed over in batches of this size.
+pub(crate) const BATCH_RECORDS: usize = 4096;
+/// A commit that stands in the way of a rebalance or a close is waited for so long.
+pub(crate) const COMMIT_WAIT_US: u64 = 5_000_000;
+/// A seek that librdkafka is not ready for is tried again for so long.
+const SEEK_WAIT_US: u64 = 5_000_000;
+
+/// What the poller needs to know of the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) auto_commit: bool,
+    pub(crate) auto_commit_interval_us: u64,
+    pub(crate) max_poll_interval_us: u64,
+    pub(crate) drain_us: u64,
+    pub(crate) batch_bytes: usize,
+}
+
+/// What the faces ask of the poller.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Subscribe {
+        topics: Vec<String>,
+        listening: bool,
+        reply: Sender<Result<()>>,
+    },
+    Unsubscribe {
+        reply: Sender<Result<()>>,
+    },
+    Assign {
+        partitions: Vec<(TopicPartition, Offset)>,
+        reply: Sender<Result<()>>,
+    },
+    Seek {
+        partition: TopicPartition,
+        to: Offset,
+        reply: Sender<Result<()>>,
+    },
+    SetPaused {
+        partitions: Vec<TopicPartition>,
+        paused: bool,
+        reply: Sender<Result<()>>,
+    },
+    /// `None`: everything finished.
+    Commit {
+        offsets: Option<Vec<CommitOffset>>,
+        reply: Option<CommitReply>,
+    },
+    Close {
+        deadline_us: u64,
+        reply: Sender<Result<()>>,
+    },
+}
+
+/// A seek that librdkafka has not accepted yet.
+#[derive(Debug)]
+struct Seeking {
+    start: FetchStart,
+    until_us: u64,
+    reply: Sender<Result<()>>,
+}
+
+/// What the thread does after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// There may be more to do at once.
+    Again,
+    /// Wait until woken, at most so long.
+    Park(Duration),
+    /// The group was left and nothing is owed to anyone.
+    Done,
+}
+
+#[derive(Debug)]
+enum Closing {
+    No,
+    /// What is finished is being committed.
+    Committing { id: Option<RequestId>, until_us: u64 },
+    /// The source is leaving the group.
+    Leaving,
+}
+
+/// The state machine.
+pub(crate) struct Poller<S: Source> {
+    pub(crate) source: S,
+    pub(crate) settings: Settings,
+    pub(crate) assignment: Assignment,
+    pub(crate) committer: Committer,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) phase: Phase,
+    /// Rebalances that came while another one was being answered.
+    pub(crate) waiting: VecDeque<SourceEvent>,
+    pub(crate) listening: bool,
+    gate: Gate,
+    commands: Receiver<Command>,
+    clock: Arc<dyn Clock>,
+    events: VecDeque<SourceEvent>,
+    next_request: u64,
+    next_commit_us: u64,
+    /// The topics asked for, to join again with after an eviction.
+    topics: Vec<String>,
+    progress_seen: u64,
+    progress_us: u64,
+    /// The application did not come back within `max.poll.interval.ms` and the group was left.
+    pub(crate) evicted: bool,
+    seeks: Vec<Seeking>,
+    closing: Closing,
+    close_replies: Vec<(u64, Sender<Result<()>>)>,
+}
+
+impl<S: Source> Poller<S> {
+    pub(crate) fn new(
+        source: S,
+        settings: Settings,
+        shared: Arc<Shared>,
+        gate: Gate,
+        commands: Receiver<Command>,
+        clock: Arc<dyn Clock>,
+    ) -> Poller<S> {
+        let now_us = clock.now_us();
+        Poller {
+            source,
+            assignment: Assignment::default(),
+            committer: Committer::default(),
+            shared,
+            phase: Phase::Steady,
+            waiting: VecDeque::new(),
+            listening: false,
+            gate,
+            commands,
+            clock,
+            events: VecDeque::new(),
+            next_request: 0,
+            next_commit_us: now_us + settings.auto_commit_interval_us,
+            topics: Vec::new(),
+            progress_seen: 0,
+            progress_us: now_us,
+            evicted: false,
+            seeks: Vec::new(),
+            closing: Closing::No,
+            close_replies: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Does everything that can be done without waiting.
+    pub(crate) fn step(&mut self) -> Next {
+        let now_us = self.clock.now_us();
+        while let Ok(command) = self.commands.try_recv() {
+            self.command(command, now_us);
+        }
+        let mut events = std::mem::take(&mut self.events);
+        self.source.events(&mut events);
+        for event in events.drain(..) {
+            self.event(event, now_us);
+        }
+        self.events = events;
+        self.drive_rebalance(now_us);
+        self.drive_seeks(now_us);
+        self.watch_progress(now_us);
+        if self.drive_close(now_us) {
+            return Next::Done;
+        }
+        self.commit_by_timer(now_us);
+        if self.fill(now_us) {
+            return Next::Again;
+        }
+        Next::Park(Duration::from_micros(self.park_us(now_us)))
+    }
+
+    pub(crate) fn request(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        !matches!(self.closing, Closing::No)
+    }
+
+    fn command(&mut self, command: Command, now_us: u64) {
+        // A reply that nobody waits for any more is nobody's loss.
+        match command {
+            Command::Subscribe {
+                topics,
+                listening,
+                reply,
+            } => {
+                let result = self.refuse_when_closing().and_then(|()| {
+                    self.listening = listening;
+                    self.source.subscribe(&topics)
+                });
+                if result.is_ok() {
+                    self.topics = topics;
+                    self.evicted = false;
+                    self.progress_us = now_us;
+                }
+                let _ = reply.send(result);
+            }
+            Command::Unsubscribe { reply } => {
+                self.topics.clear();
+                self.answer_pending_assign();
+                self.drop_drain();
+                self.source.unsubscribe();
+                let _ = reply.send(Ok(()));
+            }
+            Command::Assign { partitions, reply } => {
+                let result = self
+                    .refuse_when_closing()
+                    .and_then(|()| self.assign_by_hand(&partitions));
+                let _ = reply.send(result);
+            }
+            Command::Seek {
+                partition,
+                to,
+                reply,
+            } => self.seek(&partition, to, reply, now_us),
+            Command::SetPaused {
+                partitions,
+                paused,
+                reply,
+            } => {
+                let _ = reply.send(self.set_paused(&partitions, paused));
+            }
+            Command::Commit { offsets, reply } => {
+                let offsets = offsets.unwrap_or_else(|| self.assignment.uncommitted(None));
+                let id = self.request();
+                self.committer
+                    .send(&mut self.source, id, offsets, reply, false, now_us);
+            }
+            Command::Close { deadline_us, reply } => {
+                self.close_replies.push((deadline_us, reply));
+                self.begin_close(now_us);
+            }
+        }
+    }
+
+    fn refuse_when_closing(&self) -> Result<()> {
+        if self.is_closing() {
+            return Err(Error::Closed { what: "consumer" });
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: SourceEvent, now_us: u64) {
+        match event {
+            SourceEvent::Assign { .. } | SourceEvent::Revoke { .. } => {
+                self.waiting.push_back(event);
+            }
+            SourceEvent::Starts { id, starts, error } => self.starts_found(id, starts, error, now_us),
+            SourceEvent::Committed {
+                id,
+                result,
+                partitions,
+            } => {
+                let outcome =
+                    self.committer
+                        .answered(&mut self.assignment, id, result, &partitions, now_us);
+                if let Some(outcome) = outcome {
+                    let stats = &self.shared.stats;
+                    match outcome.error {
+                        None => stats.commits_ok.add(1),
+                        Some(_) => stats.commits_failed.add(1),
+                    }
+                    stats.commit_latency_us.record(outcome.latency_us);
+                    if let (Some(error), true) = (outcome.error, outcome.unattended) {
+                        log::warn(format_args!(
+                            "a commit failed and will be repeated with the next one: {error}"
+                        ));
+                    }
+                }
+            }
+            SourceEvent::PartitionEof {
+                topic_partition,
+                offset,
+            } => self.shared.tell(AppEvent::PartitionEof {
+                topic_partition,
+                offset,
+            }),
+            SourceEvent::Error(error) => self.shared.source_error(error),
+            SourceEvent::Statistics(json) => *self.shared.librdkafka_stats.lock() = Some(json),
+        }
+    }
+
+    fn assign_by_hand(&mut self, partitions: &[(TopicPartition, Offset)]) -> Result<()> {
+        let generation = self.assignment.next_generation();
+        let starts: Vec<FetchStart> = partitions
+            .iter()
+            .map(|(partition, offset)| FetchStart {
+                cell: Arc::new(PartitionCell::new(
+                    partition.clone(),
+                    generation,
+                    known_start(*offset),
+                )),
+                offset: *offset,
+            })
+            .collect();
+        self.source
+            .assign(crate::source::Protocol::Eager, &starts)?;
+        let old = self.assignment.partitions();
+        self.assignment.remove(&old);
+        for start in &starts {
+            self.assignment.insert(&start.cell, None);
+        }
+        self.publish_assignment();
+        Ok(())
+    }
+
+    fn seek(
+        &mut self,
+        partition: &TopicPartition,
+        to: Offset,
+        reply: Sender<Result<()>>,
+        now_us: u64,
+    ) {
+        let live = self.assignment.get(partition).filter(|cell| cell.is_live());
+        let Some(paused) = live.map(|cell| cell.is_paused()) else {
+            let _ = reply.send(Err(not_assigned(partition)));
+            return;
+        };
+        let generation = self.assignment.next_generation();
+        let cell = Arc::new(PartitionCell::new(
+            partition.clone(),
+            generation,
+            known_start(to),
+        ));
+        cell.set_paused(paused);
+        // Closes the cell before: nothing of it is handed out from here on.
+        self.assignment.replace(&cell);
+        self.publish_assignment();
+        self.seeks.push(Seeking {
+            start: FetchStart { cell, offset: to },
+            until_us: now_us + SEEK_WAIT_US,
+            reply,
+        });
+        self.drive_seeks(now_us);
+    }
+
+    /// librdkafka refuses to seek a partition whose fetching has not begun, which is so right after an assignment.
+    fn drive_seeks(&mut self, now_us: u64) {
+        for seeking in std::mem::take(&mut self.seeks) {
+            let cell = &seeking.start.cell;
+            if !cell.is_live() {
+                let _ = seeking.reply.send(Err(not_assigned(cell.topic_partition())));
+                continue;
+            }
+            match self.source.seek(&seeking.start) {
+                Err(error) if is_state_error(&error) && now_us < seeking.until_us => {
+                    self.seeks.push(seeking);
+                }
+                result => {
+                    let _ = seeking.reply.send(result);
+                }
+            }
+        }
+    }
+
+    fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<()> {
+        if let Some(unknown) = partitions
+            .iter()
+            .find(|partition| self.assignment.get(partition).is_none())
+        {
+            return Err(not_assigned(unknown));
+        }
+        // The flag first: what is queued already must not be handed out after this call.
+        for cell in partitions.iter().filter_map(|p| self.assignment.get(p)) {
+            cell.set_paused(paused);
+        }
+        self.source.set_paused(partitions, paused)?;
+        if !paused {
+            self.shared.tell(AppEvent::Resumed);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn publish_assignment(&self) {
+        *self.shared.assigned.write() = self.assignment.cells().map(Arc::clone).collect();
+        self.shared
+            .stats
+            .partitions_assigned
+            .set(self.assignment.len() as u64);
+    }
+
+    fn commit_by_timer(&mut self, now_us: u64) {
+        if !self.settings.auto_commit || now_us < self.next_commit_us {
+            return;
+        }
+        self.next_commit_us = now_us + self.settings.auto_commit_interval_us;
+        if !self.committer.timed_in_flight() && !self.is_closing() {
+            self.commit_finished(now_us);
+        }
+    }
+
+    /// Commits everything finished without anybody waiting for it.
+    pub(crate) fn commit_finished(&mut self, now_us: u64) {
+        let offsets = self.assignment.uncommitted(None);
+        if !offsets.is_empty() {
+            let id = self.request();
+            self.committer
+                .send(&mut self.source, id, offsets, None, true, now_us);
+        }
+    }
+
+    /// Enforces `max.poll.interval.ms` against the application, which is neither waiting for records nor finishing any.
+    /// librdkafka's own check only sees this thread.
+    fn watch_progress(&mut self, now_us: u64) {
+        let progress = self
+            .shared
+            .progress()
+            .wrapping_add(self.assignment.progress());
+        if progress != self.progress_seen || self.shared.is_app_waiting() {
+            self.progress_seen = progress;
+            self.progress_us = now_us;
+            if self.evicted && !self.is_closing() {
+                self.evicted = false;
+                log::info(format_args!(
+                    "the application polls again: joining the group again"
+                ));
+                if let Err(error) = self.source.subscribe(&self.topics) {
+                    self.shared.source_error(error);
+                }
+            }
+            return;
+        }
+        let stuck_us = now_us.saturating_sub(self.progress_us);
+        if self.topics.is_empty()
+            || self.evicted
+            || self.is_closing()
+            || stuck_us <= self.settings.max_poll_interval_us
+        {
+            return;
+        }
+        self.evicted = true;
+        self.shared.stats.max_poll_exceeded.add(1);
+        log::warn(format_args!(
+            "the application has neither polled nor finished a record for {} ms (max.poll.interval.ms={}): leaving the group so that \
+             others get its partitions; it joins again at the next poll. Raise max.poll.interval.ms, or take fewer records at a time",
+            stuck_us / 1000,
+            self.settings.max_poll_interval_us / 1000
+        ));
+        self.answer_pending_assign();
+        self.source.unsubscribe();
+    }
+
+    /// Drains the source into the gate. True when there may be more.
+    fn fill(&mut self, now_us: u64) -> bool {
+        if self.is_closing() {
+            return false;
+        }
+        for _ in 0..FILLS_PER_STEP {
+            if !self.gate.has_room() {
+                self.shared.stats.queue_full_waits.add(1);
+                return !self.events.is_empty();
+            }
+            let limit = FillLimit {
+                records: BATCH_RECORDS,
+                bytes: self.settings.batch_bytes,
+            };
+            let Some(batch) = self.source.fill(limit, now_us, &mut self.events) else {
+                return !self.events.is_empty();
+            };
+            let stats = &self.shared.stats;
+            stats.records_received.add(batch.len() as u64);
+            stats.bytes_received.add(batch.arena_bytes() as u64);
+            stats.batches_received.add(1);
+            if self.gate.push(batch).is_err() {
+                // The application's end is gone: the consumer is being dropped and nothing is finished any more.
+                return false;
+            }
+        }
+        true
+    }
+
+    fn begin_close(&mut self, now_us: u64) {
+        if self.is_closing() {
+            return;
+        }
+        self.shared.set_closing();
+        self.answer_pending_assign();
+        self.drop_drain();
+        let offsets = if self.settings.auto_commit {
+            self.assignment.uncommitted(None)
+        } else {
+            Vec::new()
+        };
+        let id = self.request();
+        let id = self
+            .committer
+            .send(&mut self.source, id, offsets, None, false, now_us);
+        let deadline_us = self.close_deadline_us();
+        self.closing = Closing::Committing {
+            id,
+            until_us: deadline_us.min(now_us + COMMIT_WAIT_US),
+        };
+    }
+
+    fn close_deadline_us(&self) -> u64 {
+        self.close_replies
+            .iter()
+            .map(|(deadline_us, _)| *deadline_us)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// True when everything is done.
+    fn drive_close(&mut self, now_us: u64) -> bool {
+        match self.closing {
+            Closing::No => return false,
+            Closing::Committing { id, until_us } => {
+                let waiting = id.is_some_and(|id| self.committer.is_in_flight(id));
+                if !waiting || now_us >= until_us {
+                    self.source.begin_close();
+                    self.closing = Closing::Leaving;
+                }
+            }
+            Closing::Leaving => {}
+        }
+        if matches!(self.closing, Closing::Leaving) && self.source.is_closed() {
+            self.finish_close();
+            return true;
+        }
+        // Whoever cannot wait longer goes; the poller itself goes on until the group is left.
+        let shared = &self.shared;
+        self.close_replies.retain(|(deadline_us, reply)| {
+            let waits = now_us < *deadline_us;
+            if !waits {
+                shared.tell(AppEvent::Closed);
+                let _ = reply.send(Err(Error::TimedOut {
+                    what: "leaving the group".into(),
+                    timeout_ms: 0,
+                }));
+            }
+            waits
+        });
+        false
+    }
+
+    fn finish_close(&mut self) {
+        let gone = self.assignment.partitions();
+        self.assignment.remove(&gone);
+        self.publish_assignment();
+        self.committer.abandon(&Error::Closed { what: "consumer" });
+        for (_, reply) in self.close_replies.drain(..) {
+            let _ = reply.send(Ok(()));
+        }
+        self.shared.tell(AppEvent::Closed);
+    }
+
+    fn park_us(&self, now_us: u64) -> u64 {
+        let mut wake_us = now_us + LONGEST_PARK_US;
+        if self.settings.auto_commit {
+            wake_us = wake_us.min(self.next_commit_us);
+        }
+        if !self.topics.is_empty() && !self.evicted {
+            wake_us = wake_us.min(self.progress_us + self.settings.max_poll_interval_us + 1_000);
+            // Progress is sampled, so a stuck application is found within a twentieth of its interval.
+            wake_us = wake_us.min(now_us + self.settings.max_poll_interval_us / 20 + 1_000);
+        }
+        wake_us = wake_us.min(self.phase.wake_us(now_us));
+        if !self.seeks.is_empty() {
+            wake_us = wake_us.min(now_us + DRAIN_LOOK_US);
+        }
+        match self.closing {
+            Closing::No => {}
+            Closing::Committing { until_us, .. } => wake_us = wake_us.min(until_us),
+            Closing::Leaving => wake_us = wake_us.min(now_us + 20_000),
+        }
+        for (deadline_us, _) in &self.close_replies {
+            wake_us = wake_us.min(*deadline_us);
+        }
+        wake_us.saturating_sub(now_us).max(100)
+    }
+}
+
+/// The offset that a cell starts at, if it is known without asking.
+pub(crate) fn known_start(offset: Offset) -> i64 {
+    match offset {
+        Offset::At(offset) => offset,
+        Offset::Beginning | Offset::End | Offset::Stored | Offset::Tail(_) => UNKNOWN,
+    }
+}
+
+fn not_assigned(partition: &TopicPartition) -> Error {
+    Error::NotAssigned {
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+    }
+}
+
+fn is_state_error(error: &Error) -> bool {
+    error
+        .kafka_code()
+        .is_some_and(|code| code.name() == "_STATE")
+}
+
+/// The thread around [`Poller::step`]: it parks, and is woken by librdkafka's queues, by commands and by the gate.
+pub(crate) fn run<S: Source>(mut poller: Poller<S>) {
+    poller.shared.waker.register();
+    loop {
+        match poller.step() {
+            Next::Again => {}
+            Next::Park(wait) => std::thread::park_timeout(wait),
+            Next::Done => break,
+        }
+    }
+}

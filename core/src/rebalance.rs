@@ -1,0 +1,354 @@
+//! The poller's answer to assign, revoke and lost.
+//!
+//! Assign: look up where the group stands, resolve `auto.offset.reset` for partitions without a committed offset, fetch,
+//! commit the resolved starts at once, tell the application.
+//! Revoke: stop handing out, let the application finish what it holds within `drain_us`, commit what is finished, close
+//! the cells, release. Lost: close the cells, release, commit nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
+
+use crate::error::Error;
+use crate::log;
+use crate::partition::{Offset, TopicPartition};
+use crate::poller::{COMMIT_WAIT_US, DRAIN_LOOK_US, Poller};
+use crate::shared::AppEvent;
+use crate::source::{FetchStart, Protocol, RequestId, Source, SourceEvent, StartPosition};
+use crate::tracker::{CellState, PartitionCell, UNKNOWN};
+
+/// After a failed look-up of start positions the next one comes so much later.
+const LOOK_UP_AGAIN_US: u64 = 500_000;
+
+/// Where a rebalance stands.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// No rebalance is under way.
+    Steady,
+    /// Start positions are being looked up; `None` while the next attempt waits.
+    LookingUp {
+        partitions: Vec<TopicPartition>,
+        protocol: Protocol,
+        id: Option<RequestId>,
+        again_us: u64,
+    },
+    /// Nothing is handed out any more; the application finishes what it holds.
+    Draining {
+        partitions: Vec<TopicPartition>,
+        protocol: Protocol,
+        /// Disconnected once the application's callback has run.
+        callback: Option<Receiver<()>>,
+        until_us: u64,
+    },
+    /// What is finished is being committed.
+    Committing {
+        partitions: Vec<TopicPartition>,
+        protocol: Protocol,
+        id: Option<RequestId>,
+        until_us: u64,
+    },
+}
+
+impl Phase {
+    /// When the poller must look again.
+    pub(crate) fn wake_us(&self, now_us: u64) -> u64 {
+        match self {
+            Phase::Steady => u64::MAX,
+            Phase::LookingUp { id: Some(_), .. } => u64::MAX,
+            Phase::LookingUp { again_us, .. } => *again_us,
+            Phase::Draining { until_us, .. } => (now_us + DRAIN_LOOK_US).min(*until_us),
+            Phase::Committing { until_us, .. } => *until_us,
+        }
+    }
+}
+
+impl<S: Source> Poller<S> {
+    /// Takes the rebalance under way as far as it goes without waiting, then the next one.
+    pub(crate) fn drive_rebalance(&mut self, now_us: u64) {
+        loop {
+            match std::mem::replace(&mut self.phase, Phase::Steady) {
+                Phase::Steady => match self.waiting.pop_front() {
+                    Some(event) => self.begin_rebalance(event, now_us),
+                    None => return,
+                },
+                Phase::LookingUp {
+                    partitions,
+                    protocol,
+                    id: None,
+                    again_us,
+                } if now_us >= again_us => self.look_up(partitions, protocol),
+                Phase::Draining {
+                    partitions,
+                    protocol,
+                    callback,
+                    until_us,
+                } if self.is_drained(&partitions, callback.as_ref(), until_us, now_us) => {
+                    self.begin_revoke_commit(partitions, protocol, now_us);
+                }
+                Phase::Committing {
+                    partitions,
+                    protocol,
+                    id,
+                    until_us,
+                } if !id.is_some_and(|id| self.committer.is_in_flight(id)) || now_us >= until_us => {
+                    self.release(&partitions, protocol);
+                }
+                unfinished => {
+                    self.phase = unfinished;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn begin_rebalance(&mut self, event: SourceEvent, now_us: u64) {
+        match event {
+            SourceEvent::Assign {
+                partitions,
+                protocol,
+            } => {
+                self.shared.stats.rebalances_assigned.add(1);
+                if partitions.is_empty() || self.is_closing() {
+                    self.fetch_from_stored(&partitions, protocol);
+                } else {
+                    self.look_up(partitions, protocol);
+                }
+            }
+            SourceEvent::Revoke {
+                partitions,
+                protocol,
+                lost: true,
+            } => {
+                self.shared.stats.rebalances_lost.add(1);
+                log::warn(format_args!(
+                    "{} partitions were lost: nothing of them is committed, records in hand are handled again elsewhere",
+                    partitions.len()
+                ));
+                self.release(&partitions, protocol);
+                if self.listening {
+                    self.shared.tell(AppEvent::Lost(partitions));
+                }
+            }
+            SourceEvent::Revoke {
+                partitions,
+                protocol,
+                lost: false,
+            } => self.begin_revoke(partitions, protocol, now_us),
+            _ => {}
+        }
+    }
+
+    fn look_up(&mut self, partitions: Vec<TopicPartition>, protocol: Protocol) {
+        let id = self.request();
+        self.source.look_up_starts(id, &partitions);
+        self.phase = Phase::LookingUp {
+            partitions,
+            protocol,
+            id: Some(id),
+            again_us: 0,
+        };
+    }
+
+    /// The answer to a look-up. While the broker cannot be asked, it is asked again: starting without knowing would
+    /// resolve `latest` later than now, and records in between would be lost after a crash.
+    pub(crate) fn starts_found(
+        &mut self,
+        answered: RequestId,
+        starts: Vec<(TopicPartition, StartPosition)>,
+        error: Option<Error>,
+        now_us: u64,
+    ) {
+        let Phase::LookingUp {
+            partitions,
+            protocol,
+            id,
+            ..
+        } = &mut self.phase
+        else {
+            return;
+        };
+        if *id != Some(answered) {
+            return;
+        }
+        if let Some(error) = error {
+            if error.is_retriable() {
+                log::warn(format_args!(
+                    "where the group stands could not be looked up, trying again: {error}"
+                ));
+                self.phase = Phase::LookingUp {
+                    partitions: std::mem::take(partitions),
+                    protocol: *protocol,
+                    id: None,
+                    again_us: now_us + LOOK_UP_AGAIN_US,
+                };
+                return;
+            }
+            self.shared.source_error(error);
+        }
+        let protocol = *protocol;
+        self.phase = Phase::Steady;
+        self.fetch(&starts, protocol, now_us);
+    }
+
+    fn fetch(
+        &mut self,
+        starts: &[(TopicPartition, StartPosition)],
+        protocol: Protocol,
+        now_us: u64,
+    ) {
+        let generation = self.assignment.next_generation();
+        let mut new_starts = false;
+        let mut fetches = Vec::with_capacity(starts.len());
+        let mut committed = Vec::with_capacity(starts.len());
+        for (partition, start) in starts {
+            let (offset, known, confirmed) = match *start {
+                StartPosition::Committed(offset) => (Offset::At(offset), offset, Some(offset)),
+                StartPosition::Resolved(offset) => {
+                    new_starts = true;
+                    (Offset::At(offset), offset, None)
+                }
+                StartPosition::Unknown => (Offset::Stored, UNKNOWN, None),
+            };
+            let cell = Arc::new(PartitionCell::new(partition.clone(), generation, known));
+            fetches.push(FetchStart { cell, offset });
+            committed.push(confirmed);
+        }
+        if let Err(error) = self.source.assign(protocol, &fetches) {
+            self.shared.source_error(error);
+            return;
+        }
+        if protocol == Protocol::Eager {
+            let old = self.assignment.partitions();
+            self.assignment.remove(&old);
+        }
+        for (fetch, confirmed) in fetches.iter().zip(committed) {
+            self.assignment.insert(&fetch.cell, confirmed);
+        }
+        self.publish_assignment();
+        if new_starts && self.settings.auto_commit {
+            // A consumer killed before its first timed commit must start here again, not at a later end.
+            self.commit_finished(now_us);
+        }
+        if self.listening {
+            let partitions = starts.iter().map(|(partition, _)| partition.clone());
+            self.shared.tell(AppEvent::Assigned(partitions.collect()));
+        }
+    }
+
+    /// Answers an assignment without looking anything up: librdkafka waits for the answer before it can go on.
+    fn fetch_from_stored(&mut self, partitions: &[TopicPartition], protocol: Protocol) {
+        let starts: Vec<_> = partitions
+            .iter()
+            .map(|partition| (partition.clone(), StartPosition::Unknown))
+            .collect();
+        self.fetch(&starts, protocol, 0);
+    }
+
+    /// Answers an assignment whose look-up is under way, because the consumer leaves.
+    pub(crate) fn answer_pending_assign(&mut self) {
+        if let Phase::LookingUp {
+            partitions,
+            protocol,
+            ..
+        } = &mut self.phase
+        {
+            let (partitions, protocol) = (std::mem::take(partitions), *protocol);
+            self.phase = Phase::Steady;
+            self.fetch_from_stored(&partitions, protocol);
+        }
+    }
+
+    fn begin_revoke(&mut self, partitions: Vec<TopicPartition>, protocol: Protocol, now_us: u64) {
+        self.shared.stats.rebalances_revoked.add(1);
+        for cell in partitions.iter().filter_map(|p| self.assignment.get(p)) {
+            cell.advance_state(CellState::Revoking);
+        }
+        let callback = (self.listening && !partitions.is_empty()).then(|| {
+            let (done, callback) = bounded(0);
+            self.shared.tell(AppEvent::Revoking {
+                partitions: partitions.clone(),
+                done,
+            });
+            callback
+        });
+        // Nobody finishes anything any more when the application is stuck, or is the one that closes or unsubscribes.
+        let nobody_works = self.evicted || self.is_closing() || !self.shared.is_subscribed();
+        let wait_us = match (nobody_works, callback.is_some()) {
+            (true, false) => 0,
+            (true, true) if self.evicted => 0,
+            _ => self.settings.drain_us,
+        };
+        self.phase = Phase::Draining {
+            partitions,
+            protocol,
+            callback,
+            until_us: now_us + wait_us,
+        };
+    }
+
+    /// A drain that nobody can end any more ends now.
+    pub(crate) fn drop_drain(&mut self) {
+        if let Phase::Draining { until_us, .. } = &mut self.phase {
+            *until_us = 0;
+        }
+    }
+
+    fn is_drained(
+        &self,
+        partitions: &[TopicPartition],
+        callback: Option<&Receiver<()>>,
+        until_us: u64,
+        now_us: u64,
+    ) -> bool {
+        let callback_done =
+            callback.is_none_or(|callback| callback.try_recv() == Err(TryRecvError::Disconnected));
+        let nobody_works = self.is_closing() || !self.shared.is_subscribed();
+        let mut cells = partitions.iter().filter_map(|p| self.assignment.get(p));
+        if callback_done && (nobody_works || !cells.any(|cell| cell.has_in_hand())) {
+            return true;
+        }
+        if now_us < until_us {
+            return false;
+        }
+        if !self.evicted && !self.is_closing() && self.shared.is_subscribed() {
+            log::warn(format_args!(
+                "partitions are taken away and the application did not finish what it holds within {:?} (tidegate.revoke.drain.ms): \
+                 those records will be handled again by their new owner",
+                Duration::from_micros(self.settings.drain_us)
+            ));
+        }
+        true
+    }
+
+    fn begin_revoke_commit(
+        &mut self,
+        partitions: Vec<TopicPartition>,
+        protocol: Protocol,
+        now_us: u64,
+    ) {
+        let offsets = if self.settings.auto_commit {
+            self.assignment.uncommitted(Some(&partitions))
+        } else {
+            Vec::new()
+        };
+        let id = self.request();
+        let id = self
+            .committer
+            .send(&mut self.source, id, offsets, None, false, now_us);
+        self.phase = Phase::Committing {
+            partitions,
+            protocol,
+            id,
+            until_us: now_us + COMMIT_WAIT_US,
+        };
+    }
+
+    fn release(&mut self, partitions: &[TopicPartition], protocol: Protocol) {
+        self.assignment.remove(partitions);
+        self.publish_assignment();
+        if let Err(error) = self.source.unassign(protocol, partitions) {
+            self.shared.source_error(error);
+        }
+    }
+}

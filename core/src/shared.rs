@@ -1,0 +1,161 @@
+//! What the poller and the application's side of one consumer both see.
+//!
+//! Everything is an atomic, a channel, or a lock held for a few instructions and never while user code runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::Error;
+use crate::log;
+use crate::partition::TopicPartition;
+use crate::queue::Waker;
+use crate::stats::ConsumerMetrics;
+use crate::tracker::PartitionCell;
+
+/// What the application's thread must do or hear when it polls next.
+#[derive(Debug)]
+pub(crate) enum AppEvent {
+    Assigned(Vec<TopicPartition>),
+    /// The poller waits, with a bound, until `done` is dropped; when the bound is over its end is gone.
+    Revoking {
+        partitions: Vec<TopicPartition>,
+        done: Sender<()>,
+    },
+    Lost(Vec<TopicPartition>),
+    PartitionEof {
+        topic_partition: TopicPartition,
+        offset: i64,
+    },
+    Error(Error),
+    /// Partitions were resumed: what was kept back may be handed out.
+    Resumed,
+    /// Return from waiting.
+    Wake,
+    /// The consumer is closed.
+    Closed,
+}
+
+/// Shared by the poller and the application's side.
+pub(crate) struct Shared {
+    pub(crate) waker: Arc<Waker>,
+    pub(crate) stats: ConsumerMetrics,
+    pub(crate) assigned: RwLock<Vec<Arc<PartitionCell>>>,
+    pub(crate) librdkafka_stats: Mutex<Option<String>>,
+    events: Sender<AppEvent>,
+    /// The application has something in `events`; looked at once per record handed out.
+    attention: AtomicBool,
+    calls: AtomicU64,
+    app_waiting: AtomicBool,
+    subscribed: AtomicBool,
+    closing: AtomicBool,
+}
+
+impl Shared {
+    /// The shared part, and the receiving end of what it tells the application.
+    pub(crate) fn new(waker: Arc<Waker>) -> (Arc<Shared>, Receiver<AppEvent>) {
+        let (events, receiver) = unbounded();
+        let shared = Shared {
+            waker,
+            stats: ConsumerMetrics::default(),
+            assigned: RwLock::new(Vec::new()),
+            librdkafka_stats: Mutex::new(None),
+            events,
+            attention: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
+            app_waiting: AtomicBool::new(false),
+            subscribed: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+        };
+        (Arc::new(shared), receiver)
+    }
+
+    /// Leaves something for the application's thread and wakes it if it waits.
+    pub(crate) fn tell(&self, event: AppEvent) {
+        // The receiver is gone only while the consumer is dropped, when nobody is there to be told.
+        let _ = self.events.send(event);
+        self.attention.store(true, Ordering::Release);
+    }
+
+    /// True when there is something to receive.
+    pub(crate) fn wants_attention(&self) -> bool {
+        self.attention.load(Ordering::Acquire)
+    }
+
+    /// To be called before receiving, so that nothing told meanwhile is overlooked.
+    pub(crate) fn attend(&self) {
+        self.attention.store(false, Ordering::SeqCst);
+    }
+
+    /// Counts an error of librdkafka or the broker, and decides who hears of it. librdkafka goes on by itself after most
+    /// of them, so a broker that is away is one line in the log; what only the application can mend comes out of its poll.
+    pub(crate) fn source_error(&self, error: Error) {
+        self.stats.errors.add(1);
+        if needs_the_application(&error) {
+            self.tell(AppEvent::Error(error));
+        } else {
+            log::warn(format_args!("{error}"));
+        }
+    }
+
+    /// Notes that the application is alive; only the thread that polls calls this.
+    pub(crate) fn note_call(&self) {
+        let calls = self.calls.load(Ordering::Relaxed);
+        self.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn progress(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_app_waiting(&self, waiting: bool) {
+        self.app_waiting.store(waiting, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_app_waiting(&self) -> bool {
+        self.app_waiting.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_subscribed(&self, subscribed: bool) {
+        self.subscribed.store(subscribed, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_subscribed(&self) -> bool {
+        self.subscribed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_closing(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+}
+
+/// Errors after which librdkafka cannot help itself.
+fn needs_the_application(error: &Error) -> bool {
+    let Some(code) = error.kafka_code() else {
+        return true;
+    };
+    code.is_fatal()
+        || matches!(
+            code.name(),
+            "_AUTO_OFFSET_RESET"
+                | "_FATAL"
+                | "_INVALID_ARG"
+                | "TOPIC_AUTHORIZATION_FAILED"
+                | "GROUP_AUTHORIZATION_FAILED"
+                | "CLUSTER_AUTHORIZATION_FAILED"
+                | "SASL_AUTHENTICATION_FAILED"
+                | "TOPIC_EXCEPTION"
+                | "INVALID_GROUP_ID"
+                | "INCONSISTENT_GROUP_PROTOCOL"
+                | "FENCED_INSTANCE_ID"
+                | "UNRELEASED_INSTANCE_ID"
+                | "UNSUPPORTED_ASSIGNOR"
+                | "GROUP_MAX_SIZE_REACHED"
+        )
+}

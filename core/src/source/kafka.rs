@@ -1,0 +1,807 @@
+//! librdkafka as a [`Source`]; the only file of this crate with unsafe FFI.
+//!
+//! Two queues, both served by the poller's thread only:
+//! - the consumer queue (rdkafka's [`BaseConsumer`]): rebalances, errors, statistics, logs. It is never handed to
+//!   `rd_kafka_consume_batch_queue`, which would take an event for a message;
+//! - the message queue: every assigned partition's queue is forwarded to it *before* `assign`, so all partitions share
+//!   one byte limit and one batch call drains them all.
+//!
+//! Both wake the poller from librdkafka's threads when they turn non-empty, so nobody polls for nothing.
+//! Queue handles are destroyed before the consumer (field order below), or librdkafka's destroy would wait for them.
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+use rdkafka::bindings as rd;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
+
+use crate::batch::{ARENA_LIMIT_BYTES, BatchBuilder, BatchData, TimestampType};
+use crate::error::{Error, Result};
+use crate::kafka_code;
+use crate::log;
+use crate::partition::{Offset, TopicPartition};
+use crate::queue::Waker;
+use crate::source::lookup;
+use crate::source::{
+    CommitOffset, FetchStart, FillLimit, Protocol, RequestId, Source, SourceEvent,
+};
+use crate::tracker::PartitionCell;
+
+/// Messages taken per call while filling a batch, so that the byte limit is looked at in between.
+const CHUNK: usize = 512;
+
+/// librdkafka's main thread answers a seek without the broker, so this is never used up in practice.
+const SEEK_WAIT: Duration = Duration::from_millis(500);
+
+/// What librdkafka calls back, on the poller's thread, while its consumer queue is polled.
+pub(crate) struct Context {
+    events: Mutex<VecDeque<SourceEvent>>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        log::emit_librdkafka(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let json = String::from_utf8_lossy(statistics).into_owned();
+        self.events.lock().push_back(SourceEvent::Statistics(json));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let error = kafka_code::error(&error, reason);
+        self.events.lock().push_back(SourceEvent::Error(error));
+    }
+}
+
+impl ConsumerContext for Context {
+    /// Only notes what happened: the poller answers with assign or unassign when it is ready, and librdkafka waits.
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let protocol = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => Protocol::Cooperative,
+            RebalanceProtocol::Eager | RebalanceProtocol::None => Protocol::Eager,
+        };
+        let partitions = partitions
+            .elements()
+            .iter()
+            .map(|element| TopicPartition::new(element.topic(), element.partition()))
+            .collect();
+        let event = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            SourceEvent::Assign {
+                partitions,
+                protocol,
+            }
+        } else {
+            SourceEvent::Revoke {
+                partitions,
+                protocol,
+                lost: consumer.assignment_lost(),
+            }
+        };
+        self.events.lock().push_back(event);
+    }
+}
+
+/// A consumer of librdkafka with its callbacks.
+pub(crate) type Client = BaseConsumer<Context>;
+
+/// A queue handle that this file made and must destroy.
+struct Queue {
+    handle: NonNull<rd::rd_kafka_queue_t>,
+    /// What the queue's wake-up callback points to.
+    _waker: Arc<Waker>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread; the handle is owned by this value alone.
+unsafe impl Send for Queue {}
+
+impl Queue {
+    /// A new queue of `client` that wakes `waker` whenever it turns non-empty.
+    fn new(client: &Client, waker: &Arc<Waker>) -> Result<Queue> {
+        // SAFETY: the client is alive during the call. The queue keeps librdkafka's instance data alive by itself, and
+        // `KafkaSource` destroys it before the client.
+        let handle = unsafe { rd::rd_kafka_queue_new(client.client().native_ptr()) };
+        let handle = NonNull::new(handle).ok_or_else(out_of_memory)?;
+        let queue = Queue {
+            handle,
+            _waker: Arc::clone(waker),
+        };
+        // SAFETY: the waker that `opaque` points to is kept alive by `_waker`, and `drop` takes the callback away under
+        // the queue's own lock before it lets go of it.
+        unsafe {
+            rd::rd_kafka_queue_cb_event_enable(
+                handle.as_ptr(),
+                Some(wake),
+                Arc::as_ptr(waker).cast_mut().cast::<c_void>(),
+            );
+        }
+        Ok(queue)
+    }
+
+    fn as_ptr(&self) -> *mut rd::rd_kafka_queue_t {
+        self.handle.as_ptr()
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the handle is alive until the second call; the first one stops further callbacks.
+        unsafe {
+            rd::rd_kafka_queue_cb_event_enable(self.as_ptr(), None, ptr::null_mut());
+            rd::rd_kafka_queue_destroy(self.as_ptr());
+        }
+    }
+}
+
+/// Called by librdkafka's threads, with the queue locked: must not call librdkafka.
+unsafe extern "C" fn wake(_client: *mut rd::rd_kafka_t, opaque: *mut c_void) {
+    // SAFETY: `opaque` is the waker that `Queue::new` passed, kept alive by the queue.
+    let waker = unsafe { &*opaque.cast::<Waker>() };
+    waker.wake();
+}
+
+/// A message handle between librdkafka and its place in a batch.
+type Message = *mut rd::rd_kafka_message_t;
+
+/// Where the cell of a message is found: librdkafka's topic handle and the partition.
+type RouteKey = (usize, i32);
+
+/// librdkafka's consumer.
+pub(crate) struct KafkaSource {
+    // Before `client`: fields are dropped in order.
+    messages: Queue,
+    replies: Queue,
+    /// librdkafka's own handle of the consumer queue, only to ask for its length.
+    control: Queue,
+    client: Arc<Client>,
+    routes: HashMap<TopicPartition, Arc<PartitionCell>>,
+    /// The same, by what a message carries; forgotten whenever `routes` changes.
+    by_handle: HashMap<RouteKey, Arc<PartitionCell>>,
+    taken: Vec<Message>,
+    lookups: (Sender<SourceEvent>, Receiver<SourceEvent>),
+    waker: Arc<Waker>,
+    reset: lookup::Reset,
+    grouped: bool,
+}
+
+// SAFETY: `taken` is empty between calls (it only lends its capacity), everything else is `Send`.
+unsafe impl Send for KafkaSource {}
+
+impl KafkaSource {
+    /// Creates librdkafka's client. `waker` wakes the poller.
+    pub(crate) fn new(
+        config: &ClientConfig,
+        grouped: bool,
+        reset: lookup::Reset,
+        waker: &Arc<Waker>,
+    ) -> Result<KafkaSource> {
+        let context = Context {
+            events: Mutex::new(VecDeque::new()),
+        };
+        let mut client: Client = config
+            .create_with_context(context)
+            .map_err(|error| kafka_code::error(&error, "the consumer could not be created"))?;
+        client.set_nonempty_callback({
+            let waker = Arc::clone(waker);
+            move || waker.wake()
+        });
+        let messages = Queue::new(&client, waker)?;
+        let replies = Queue::new(&client, waker)?;
+        // SAFETY: the client is alive; the handle returned is ours to destroy.
+        let control = unsafe { rd::rd_kafka_queue_get_consumer(client.client().native_ptr()) };
+        let control = Queue {
+            handle: NonNull::new(control).ok_or_else(out_of_memory)?,
+            _waker: Arc::clone(waker),
+        };
+        Ok(KafkaSource {
+            messages,
+            replies,
+            control,
+            client: Arc::new(client),
+            routes: HashMap::new(),
+            by_handle: HashMap::new(),
+            taken: Vec::new(),
+            lookups: unbounded(),
+            waker: Arc::clone(waker),
+            reset,
+            grouped,
+        })
+    }
+
+    /// The client, for questions that any thread may ask.
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    fn native(&self) -> *mut rd::rd_kafka_t {
+        self.client.client().native_ptr()
+    }
+
+    /// Sends a partition's messages to the message queue, or back to where librdkafka puts them by itself.
+    fn forward(&self, partition: &TopicPartition, to_us: bool) -> Result<()> {
+        let topic = topic_name(&partition.topic)?;
+        let target = if to_us {
+            self.messages.as_ptr()
+        } else {
+            ptr::null_mut()
+        };
+        // SAFETY: the client and both queues are alive; the partition's handle is released right after its use.
+        unsafe {
+            let queue = rd::rd_kafka_queue_get_partition(
+                self.native(),
+                topic.as_ptr(),
+                partition.partition,
+            );
+            if queue.is_null() {
+                return Err(Error::argument(
+                    "partitions",
+                    format!("librdkafka knows no partition {partition}"),
+                    "name a topic and a partition of this cluster",
+                ));
+            }
+            rd::rd_kafka_queue_forward(queue, target);
+            rd::rd_kafka_queue_destroy(queue);
+        }
+        Ok(())
+    }
+
+    fn set_route(&mut self, cell: &Arc<PartitionCell>) {
+        self.routes
+            .insert(cell.topic_partition().clone(), Arc::clone(cell));
+        self.by_handle.clear();
+    }
+
+    /// The cell for a message, if its partition is still ours.
+    fn route(&mut self, message: &rd::rd_kafka_message_t) -> Option<Arc<PartitionCell>> {
+        let key = (message.rkt as usize, message.partition);
+        if let Some(cell) = self.by_handle.get(&key) {
+            return Some(Arc::clone(cell));
+        }
+        // SAFETY: a message keeps its topic handle alive, and librdkafka's name of it is a C string.
+        let topic = unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(message.rkt)) };
+        let partition = TopicPartition::new(topic.to_string_lossy(), message.partition);
+        let cell = self.routes.get(&partition)?;
+        self.by_handle.insert(key, Arc::clone(cell));
+        Some(Arc::clone(cell))
+    }
+
+    /// Moves messages from librdkafka's queue to `taken`; gives the bytes of their keys and values.
+    fn take_messages(&mut self, limit: FillLimit) -> usize {
+        let mut bytes = 0;
+        while self.taken.len() < limit.records && bytes < limit.bytes {
+            let chunk = CHUNK.min(limit.records - self.taken.len());
+            self.taken.reserve(chunk);
+            let have = self.taken.len();
+            // SAFETY: there is room for `chunk` pointers behind `have`, and exactly the number returned is written.
+            let got = unsafe {
+                let got = rd::rd_kafka_consume_batch_queue(
+                    self.messages.as_ptr(),
+                    0,
+                    self.taken.as_mut_ptr().add(have),
+                    chunk,
+                );
+                let got = usize::try_from(got).unwrap_or(0).min(chunk);
+                self.taken.set_len(have + got);
+                got
+            };
+            for &message in &self.taken[have..] {
+                // SAFETY: librdkafka's message, ours until it is destroyed in `fill`.
+                let message = unsafe { &*message };
+                if message.err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    bytes += message.len + message.key_len;
+                }
+            }
+            if got < chunk {
+                break;
+            }
+        }
+        bytes
+    }
+
+    /// Appends one message to the batch; `run` is what the rows pushed last share.
+    ///
+    /// # Safety
+    ///
+    /// `message` must be alive.
+    #[inline]
+    unsafe fn push(
+        &mut self,
+        builder: &mut BatchBuilder,
+        run: &mut Option<(RouteKey, i32, TimestampType)>,
+        message: Message,
+    ) {
+        // SAFETY: alive by contract; librdkafka's key and payload pointers are valid for their lengths.
+        let (record, key, value, leader_epoch, timestamp_ms, kind) = unsafe {
+            let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+            let timestamp_ms = rd::rd_kafka_message_timestamp(message, &raw mut kind);
+            let leader_epoch = rd::rd_kafka_message_leader_epoch(message);
+            let record = &*message;
+            let key = slice(record.key, record.key_len);
+            let value = slice(record.payload, record.len);
+            (record, key, value, leader_epoch, timestamp_ms, kind)
+        };
+        let this = (
+            (record.rkt as usize, record.partition),
+            leader_epoch,
+            timestamp_type(kind),
+        );
+        if *run != Some(this) {
+            let Some(cell) = self.route(record) else {
+                // Revoked meanwhile: its new owner reads it.
+                return;
+            };
+            builder.begin_run(&cell, leader_epoch, this.2);
+            *run = Some(this);
+        }
+        builder.push(record.partition, record.offset, timestamp_ms, key, value);
+        // SAFETY: alive by contract.
+        unsafe { push_headers(builder, message) };
+    }
+}
+
+fn timestamp_type(kind: rd::rd_kafka_timestamp_type_t) -> TimestampType {
+    match kind {
+        rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE => {
+            TimestampType::NotAvailable
+        }
+        rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME => TimestampType::CreateTime,
+        rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => {
+            TimestampType::LogAppendTime
+        }
+    }
+}
+
+impl Source for KafkaSource {
+    fn subscribe(&mut self, topics: &[String]) -> Result<()> {
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        self.client
+            .subscribe(&topics)
+            .map_err(|error| kafka_code::error(&error, format!("subscribe to {topics:?}")))
+    }
+
+    fn unsubscribe(&mut self) {
+        self.client.unsubscribe();
+    }
+
+    fn events(&mut self, events: &mut VecDeque<SourceEvent>) {
+        loop {
+            // SAFETY: the handle is alive.
+            let waiting = unsafe { rd::rd_kafka_queue_length(self.control.as_ptr()) };
+            // Serves one event; errors also come through the context, with their text. Also with nothing to serve it
+            // tells librdkafka's own max.poll.interval.ms that this thread is alive.
+            if let Some(Ok(message)) = self.client.poll(Duration::ZERO) {
+                self.take_back(&message, events);
+            }
+            if waiting == 0 {
+                break;
+            }
+        }
+        events.append(&mut self.client.context().events.lock());
+        while let Ok(event) = self.lookups.1.try_recv() {
+            events.push_back(event);
+        }
+        self.commit_replies(events);
+    }
+
+    fn fill(
+        &mut self,
+        limit: FillLimit,
+        now_us: u64,
+        events: &mut VecDeque<SourceEvent>,
+    ) -> Option<BatchData> {
+        let bytes = self.take_messages(limit);
+        if self.taken.is_empty() {
+            return None;
+        }
+        let taken = std::mem::take(&mut self.taken);
+        let mut builder = BatchBuilder::with_capacity(taken.len(), bytes.min(ARENA_LIMIT_BYTES));
+        let mut run = None;
+        for &message in &taken {
+            // SAFETY: each message was taken from librdkafka above and is destroyed exactly once, here.
+            unsafe {
+                if (*message).err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    self.push(&mut builder, &mut run, message);
+                } else {
+                    events.push_back(error_event(message));
+                }
+                rd::rd_kafka_message_destroy(message);
+            }
+        }
+        self.taken = taken;
+        self.taken.clear();
+        (builder.len() > 0).then(|| builder.finish(now_us))
+    }
+
+    fn look_up_starts(&mut self, id: RequestId, partitions: &[TopicPartition]) {
+        let client = Arc::clone(&self.client);
+        let sender = self.lookups.0.clone();
+        let waker = Arc::clone(&self.waker);
+        let partitions = partitions.to_vec();
+        let reset = self.reset;
+        // The look-up waits for the broker, and the poller must not.
+        let spawned = std::thread::Builder::new()
+            .name("tidegate-lookup".into())
+            .spawn(move || {
+                let event = lookup::starts(&client, id, partitions, reset);
+                // Released before the poller hears of it, so that the poller's is the last handle when it closes.
+                drop(client);
+                let _ = sender.send(event);
+                waker.wake();
+            });
+        if let Err(error) = spawned {
+            let _ = self.lookups.0.send(SourceEvent::Starts {
+                id,
+                starts: Vec::new(),
+                error: Some(Error::TimedOut {
+                    what: format!("starting a thread to look up offsets ({error})"),
+                    timeout_ms: 0,
+                }),
+            });
+        }
+    }
+
+    fn assign(&mut self, protocol: Protocol, partitions: &[FetchStart]) -> Result<()> {
+        if protocol == Protocol::Eager {
+            self.routes.clear();
+            self.by_handle.clear();
+        }
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for start in partitions {
+            let partition = start.cell.topic_partition();
+            self.forward(partition, true)?;
+            self.set_route(&start.cell);
+            list.add_partition_offset(
+                &partition.topic,
+                partition.partition,
+                self.native_start(start.offset),
+            )
+            .map_err(|error| kafka_code::error(&error, format!("assign {partition}")))?;
+        }
+        match protocol {
+            Protocol::Cooperative => self.client.incremental_assign(&list),
+            Protocol::Eager => self.client.assign(&list),
+        }
+        .map_err(|error| kafka_code::error(&error, "assign"))?;
+        // librdkafka keeps a pause across assignments; the new cell is not paused.
+        if list.count() > 0 {
+            let _ = self.client.resume(&list);
+        }
+        Ok(())
+    }
+
+    fn unassign(&mut self, protocol: Protocol, partitions: &[TopicPartition]) -> Result<()> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            self.routes.remove(partition);
+            list.add_partition(&partition.topic, partition.partition);
+        }
+        self.by_handle.clear();
+        let result = match protocol {
+            Protocol::Cooperative => self.client.incremental_unassign(&list),
+            Protocol::Eager => {
+                self.routes.clear();
+                self.client.unassign()
+            }
+        };
+        for partition in partitions {
+            // After unassign, which purges what is fetched: nothing reaches the consumer queue.
+            self.forward(partition, false)?;
+        }
+        result.map_err(|error| kafka_code::error(&error, "unassign"))
+    }
+
+    fn seek(&mut self, start: &FetchStart) -> Result<()> {
+        let partition = start.cell.topic_partition();
+        let context = || format!("seek {partition} to {}", start.offset);
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(
+            &partition.topic,
+            partition.partition,
+            self.native_start(start.offset),
+        )
+        .map_err(|error| kafka_code::error(&error, context()))?;
+        // What is still queued from the place before is nobody's until the new cell has the route.
+        self.routes.remove(partition);
+        self.by_handle.clear();
+        let answers = self
+            .client
+            .seek_partitions(list, SEEK_WAIT)
+            .map_err(|error| kafka_code::error(&error, context()))?;
+        for element in answers.elements() {
+            element
+                .error()
+                .map_err(|error| kafka_code::error(&error, context()))?;
+        }
+        self.set_route(&start.cell);
+        Ok(())
+    }
+
+    fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<()> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&partition.topic, partition.partition);
+        }
+        if paused {
+            self.client.pause(&list)
+        } else {
+            self.client.resume(&list)
+        }
+        .map_err(|error| kafka_code::error(&error, if paused { "pause" } else { "resume" }))
+    }
+
+    fn commit(&mut self, id: RequestId, offsets: &[CommitOffset]) -> Result<()> {
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for commit in offsets {
+            let mut element =
+                list.add_partition(&commit.topic_partition.topic, commit.topic_partition.partition);
+            element
+                .set_offset(rdkafka::Offset::Offset(commit.offset))
+                .map_err(|error| kafka_code::error(&error, "commit"))?;
+            if let Some(metadata) = &commit.metadata {
+                element.set_metadata(metadata);
+            }
+        }
+        // SAFETY: the list is copied by the call; without a callback the reply becomes an event on `replies` that
+        // carries the id back as its opaque pointer, which nobody dereferences.
+        let err = unsafe {
+            rd::rd_kafka_commit_queue(
+                self.native(),
+                list.ptr(),
+                self.replies.as_ptr(),
+                None,
+                ptr::without_provenance_mut::<c_void>(id.0 as usize),
+            )
+        };
+        match kafka_code::from_number(err as i32) {
+            code if code.number() == 0 => Ok(()),
+            code => Err(Error::Kafka {
+                code,
+                context: "commit".into(),
+            }),
+        }
+    }
+
+    fn begin_close(&mut self) {
+        if let Err(error) = self.client.close_queue() {
+            log::warn(format_args!("leaving the group: {error}"));
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.client.closed()
+    }
+}
+
+impl KafkaSource {
+    /// librdkafka's offset. Without a group there is no committed offset to ask for.
+    fn native_start(&self, offset: Offset) -> rdkafka::Offset {
+        match offset {
+            Offset::Stored if !self.grouped => match self.reset {
+                lookup::Reset::Beginning => rdkafka::Offset::Beginning,
+                lookup::Reset::End => rdkafka::Offset::End,
+                lookup::Reset::Never => rdkafka::Offset::Invalid,
+            },
+            offset => lookup::native(offset),
+        }
+    }
+
+    /// A message on the consumer queue: its partition was not forwarded in time. It is fetched again from there, so it
+    /// is neither lost nor out of order.
+    fn take_back(
+        &self,
+        message: &rdkafka::message::BorrowedMessage<'_>,
+        events: &mut VecDeque<SourceEvent>,
+    ) {
+        use rdkafka::Message as _;
+        let offset = rdkafka::Offset::Offset(message.offset());
+        let seek = self
+            .client
+            .seek(message.topic(), message.partition(), offset, Duration::ZERO);
+        if let Err(error) = seek {
+            events.push_back(SourceEvent::Error(kafka_code::error(
+                &error,
+                format!("fetch {} [{}] again", message.topic(), message.partition()),
+            )));
+        }
+    }
+
+    fn commit_replies(&self, events: &mut VecDeque<SourceEvent>) {
+        loop {
+            // SAFETY: the queue is alive; the event is ours and destroyed below, after the last use of its list.
+            let event = unsafe { rd::rd_kafka_queue_poll(self.replies.as_ptr(), 0) };
+            if event.is_null() {
+                return;
+            }
+            // SAFETY: as above; the list belongs to the event and is only read.
+            unsafe {
+                if rd::rd_kafka_event_type(event) == rd::RD_KAFKA_EVENT_OFFSET_COMMIT {
+                    let err = rd::rd_kafka_event_error(event) as i32;
+                    events.push_back(SourceEvent::Committed {
+                        id: RequestId(rd::rd_kafka_event_opaque(event) as usize as u64),
+                        result: result_of(err, || "commit".into()),
+                        partitions: results(rd::rd_kafka_event_topic_partition_list(event)),
+                    });
+                }
+                rd::rd_kafka_event_destroy(event);
+            }
+        }
+    }
+}
+
+/// The low and the high watermark that the latest fetch reported.
+pub(crate) fn cached_watermarks(client: &Client, partition: &TopicPartition) -> Option<(i64, i64)> {
+    let topic = topic_name(&partition.topic).ok()?;
+    let (mut low, mut high) = (-1, -1);
+    // SAFETY: the client is alive, and both numbers outlive the call.
+    let err = unsafe {
+        rd::rd_kafka_get_watermark_offsets(
+            client.client().native_ptr(),
+            topic.as_ptr(),
+            partition.partition,
+            &raw mut low,
+            &raw mut high,
+        )
+    };
+    (err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && low >= 0 && high >= 0)
+        .then_some((low, high))
+}
+
+/// What the broker said of each partition of a list.
+///
+/// # Safety
+///
+/// `list` must be null or alive.
+unsafe fn results(
+    list: *mut rd::rd_kafka_topic_partition_list_t,
+) -> Vec<(TopicPartition, Result<()>)> {
+    if list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: librdkafka's list has `cnt` elements, each with a topic name.
+    let elements = unsafe {
+        let count = usize::try_from((*list).cnt).unwrap_or(0);
+        if count == 0 {
+            return Vec::new();
+        }
+        std::slice::from_raw_parts((*list).elems, count)
+    };
+    elements
+        .iter()
+        .map(|element| {
+            // SAFETY: as above.
+            let topic = unsafe { CStr::from_ptr(element.topic) }.to_string_lossy();
+            let partition = TopicPartition::new(topic, element.partition);
+            let result = result_of(element.err as i32, || format!("commit {partition}"));
+            (partition, result)
+        })
+        .collect()
+}
+
+fn result_of(err: i32, context: impl FnOnce() -> String) -> Result<()> {
+    if err == 0 {
+        return Ok(());
+    }
+    Err(Error::Kafka {
+        code: kafka_code::from_number(err),
+        context: context(),
+    })
+}
+
+/// An error that came in a message's place.
+///
+/// # Safety
+///
+/// `message` must be alive.
+unsafe fn error_event(message: Message) -> SourceEvent {
+    // SAFETY: alive by contract; a consumer error has a topic handle, or none for errors of the whole client.
+    let (message, topic, text) = unsafe {
+        let topic = (*message).rkt;
+        let topic = if topic.is_null() {
+            String::new()
+        } else {
+            c_string(rd::rd_kafka_topic_name(topic))
+        };
+        (&*message, topic, c_string(rd::rd_kafka_message_errstr(message)))
+    };
+    let topic_partition = TopicPartition::new(topic, message.partition);
+    if message.err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF {
+        return SourceEvent::PartitionEof {
+            topic_partition,
+            offset: message.offset,
+        };
+    }
+    SourceEvent::Error(Error::Kafka {
+        code: kafka_code::from_number(message.err as i32),
+        context: format!("{topic_partition}: {text}"),
+    })
+}
+
+/// Copies a message's headers behind the row pushed last.
+///
+/// # Safety
+///
+/// `message` must be alive.
+#[inline]
+unsafe fn push_headers(builder: &mut BatchBuilder, message: Message) {
+    let mut headers = ptr::null_mut();
+    // SAFETY: alive by contract; the headers belong to the message.
+    let err = unsafe { rd::rd_kafka_message_headers(message, &raw mut headers) };
+    if err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return;
+    }
+    for index in 0.. {
+        let mut name: *const c_char = ptr::null();
+        let mut value: *const c_void = ptr::null();
+        let mut length = 0;
+        // SAFETY: as above; name and value stay valid while the message lives.
+        let (name, value) = unsafe {
+            let err = rd::rd_kafka_header_get_all(
+                headers,
+                index,
+                &raw mut name,
+                &raw mut value,
+                &raw mut length,
+            );
+            if err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return;
+            }
+            (CStr::from_ptr(name).to_bytes(), slice(value, length))
+        };
+        builder.push_header(name, value);
+    }
+}
+
+/// `None` for null, which is not the same as empty.
+///
+/// # Safety
+///
+/// `data` must be null or valid for `length` bytes for as long as the result is used.
+#[inline]
+unsafe fn slice<'a>(data: *const c_void, length: usize) -> Option<&'a [u8]> {
+    if data.is_null() {
+        return None;
+    }
+    // SAFETY: by contract.
+    Some(unsafe { std::slice::from_raw_parts(data.cast::<u8>(), length) })
+}
+
+/// # Safety
+///
+/// `text` must be null or a C string.
+unsafe fn c_string(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: by contract.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+fn topic_name(topic: &str) -> Result<CString> {
+    CString::new(topic).map_err(|_| {
+        Error::argument(
+            "topic",
+            format!("{topic:?} holds a NUL byte"),
+            "use a topic name of letters, digits, '.', '_' and '-'",
+        )
+    })
+}
+
+fn out_of_memory() -> Error {
+    Error::Kafka {
+        code: kafka_code::from_number(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FAIL as i32),
+        context: "librdkafka gave no queue".into(),
+    }
+}

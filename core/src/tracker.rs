@@ -1,0 +1,352 @@
+//! What is finished and what is not, per partition and generation.
+//!
+//! A [`PartitionCell`] is made at each assign and seek and shared by the batches that carry the partition's records, the
+//! application's threads that finish them, and the poller that commits. Its low watermark `finished` is the only number
+//! that is ever committed: every record below it was finished, or never existed (compaction gaps, transaction markers).
+//!
+//! Invariants
+//! - `finished` only grows, and never passes a record that was handed out and not completed.
+//! - Completing in order is one compare-and-swap; the lock is taken only for what is completed ahead of the watermark.
+//! - A closed cell stays valid: acknowledging a stale record changes a cell that nobody commits any more.
+//!
+//! Any thread may call any function, except [`PartitionCell::deliver`]: one thread at a time hands out.
+
+use std::collections::BTreeMap;
+
+use crate::partition::{Generation, TopicPartition};
+use crate::sync::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Mutex, Ordering};
+
+/// The place is not known yet: the first record handed out will tell.
+pub(crate) const UNKNOWN: i64 = -1;
+
+/// Where a cell is in its life. It only moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum CellState {
+    /// Records are handed out.
+    Live = 0,
+    /// The partition is being revoked: nothing more is handed out, completions still count.
+    Revoking = 1,
+    /// The partition is gone, or was sought: nothing counts any more.
+    Closed = 2,
+}
+
+/// One partition in one generation.
+#[derive(Debug)]
+pub(crate) struct PartitionCell {
+    topic_partition: TopicPartition,
+    generation: Generation,
+    state: AtomicU8,
+    paused: AtomicBool,
+    /// Next offset to hand out.
+    handed: AtomicI64,
+    /// Low watermark: next offset that is not finished.
+    finished: AtomicI64,
+    /// Completed ranges above `finished`, start to end (exclusive), disjoint and not touching.
+    ahead: Mutex<BTreeMap<i64, i64>>,
+    /// The number of ranges in `ahead`, so that in-order completion need not take the lock to see that there are none.
+    ahead_len: AtomicUsize,
+}
+
+impl PartitionCell {
+    /// A live cell whose first record to read is `start`, or [`UNKNOWN`].
+    pub(crate) fn new(
+        topic_partition: TopicPartition,
+        generation: Generation,
+        start: i64,
+    ) -> PartitionCell {
+        PartitionCell {
+            topic_partition,
+            generation,
+            state: AtomicU8::new(CellState::Live as u8),
+            paused: AtomicBool::new(false),
+            handed: AtomicI64::new(start),
+            finished: AtomicI64::new(start),
+            ahead: Mutex::new(BTreeMap::new()),
+            ahead_len: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn topic_partition(&self) -> &TopicPartition {
+        &self.topic_partition
+    }
+
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    pub(crate) fn state(&self) -> CellState {
+        match self.state.load(Ordering::Acquire) {
+            0 => CellState::Live,
+            1 => CellState::Revoking,
+            _ => CellState::Closed,
+        }
+    }
+
+    /// Moves the state forward; going back is ignored.
+    pub(crate) fn advance_state(&self, state: CellState) {
+        self.state.fetch_max(state as u8, Ordering::AcqRel);
+    }
+
+    /// True while records of this cell may be handed out (pause apart).
+    pub(crate) fn is_live(&self) -> bool {
+        self.state() == CellState::Live
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+
+    /// Next offset to hand out, or [`UNKNOWN`].
+    pub(crate) fn handed(&self) -> i64 {
+        self.handed.load(Ordering::Acquire)
+    }
+
+    /// The low watermark: what may be committed, or [`UNKNOWN`].
+    pub(crate) fn finished(&self) -> i64 {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    /// True when a record handed out is not finished.
+    pub(crate) fn has_in_hand(&self) -> bool {
+        self.finished() < self.handed()
+    }
+
+    /// A number that changes whenever a record is finished, ahead of the watermark or at it.
+    pub(crate) fn progress(&self) -> u64 {
+        (self.finished() as u64).wrapping_add(self.ahead_len.load(Ordering::Relaxed) as u64)
+    }
+
+    /// Notes that the records of `[first, end)` are handed out. What lies between the last record handed out and `first`
+    /// never reached this consumer (compacted away, or a transaction marker) and counts as finished.
+    ///
+    /// One thread at a time.
+    pub(crate) fn deliver(&self, first: i64, end: i64) {
+        let handed = self.handed.load(Ordering::Acquire);
+        if handed == UNKNOWN {
+            // Both are unknown together, and nothing can have been completed before the first delivery.
+            self.finished.store(first, Ordering::Release);
+        } else if handed < first {
+            self.complete(handed, first);
+        }
+        self.handed.store(end, Ordering::Release);
+    }
+
+    /// Notes that the records of `[start, end)` are finished. Finishing twice, or in any order, is harmless.
+    pub(crate) fn complete(&self, start: i64, end: i64) {
+        // SeqCst on both sides: either we see a range that another thread put ahead, or that thread, which reads the
+        // watermark after announcing its range, sees ours. With weaker orders both could miss and the watermark would
+        // stand still until the next completion.
+        if self
+            .finished
+            .compare_exchange(start, end, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+        {
+            if self.ahead_len.load(Ordering::SeqCst) > 0 {
+                self.absorb(&mut self.ahead.lock());
+            }
+            return;
+        }
+        let mut ahead = self.ahead.lock();
+        insert(&mut ahead, start, end);
+        self.ahead_len.store(ahead.len(), Ordering::SeqCst);
+        self.absorb(&mut ahead);
+    }
+
+    /// Moves the watermark over the ranges that touch it.
+    fn absorb(&self, ahead: &mut BTreeMap<i64, i64>) {
+        let mut finished = self.finished.load(Ordering::SeqCst);
+        while let Some((&start, &end)) = ahead.first_key_value() {
+            if start > finished {
+                break;
+            }
+            if end > finished {
+                // A failure means that an in-order completion moved it meanwhile: look again from there.
+                if let Err(now) = self.finished.compare_exchange(
+                    finished,
+                    end,
+                    Ordering::SeqCst,
+                    Ordering::SeqCst,
+                ) {
+                    finished = now;
+                    continue;
+                }
+                finished = end;
+            }
+            ahead.remove(&start);
+            self.ahead_len.store(ahead.len(), Ordering::SeqCst);
+        }
+    }
+}
+
+/// Adds a range, joined with those it overlaps or touches.
+fn insert(ranges: &mut BTreeMap<i64, i64>, mut start: i64, mut end: i64) {
+    if start >= end {
+        return;
+    }
+    while let Some((&s, &e)) = ranges.range(..=end).next_back() {
+        if e < start {
+            break;
+        }
+        start = start.min(s);
+        end = end.max(e);
+        ranges.remove(&s);
+    }
+    ranges.insert(start, end);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cell(start: i64) -> PartitionCell {
+        PartitionCell::new(TopicPartition::new("t", 0), Generation(1), start)
+    }
+
+    #[test]
+    fn in_order_completion_moves_the_watermark() {
+        let cell = cell(10);
+        cell.deliver(10, 20);
+        assert!(cell.has_in_hand());
+        cell.complete(10, 15);
+        assert_eq!(cell.finished(), 15);
+        cell.complete(15, 20);
+        assert_eq!(cell.finished(), 20);
+        assert!(!cell.has_in_hand());
+    }
+
+    #[test]
+    fn nothing_passes_an_unfinished_record() {
+        let cell = cell(0);
+        cell.deliver(0, 100);
+        cell.complete(1, 100);
+        assert_eq!(cell.finished(), 0);
+        cell.complete(0, 1);
+        assert_eq!(cell.finished(), 100);
+        assert_eq!(cell.ahead_len.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn gaps_count_as_finished_only_when_what_is_before_them_is() {
+        let cell = cell(0);
+        cell.deliver(5, 6); // 0..5 were compacted away
+        assert_eq!(cell.finished(), 5);
+        cell.deliver(9, 10); // 6..9 too, but 5 is still in hand
+        assert_eq!(cell.finished(), 5);
+        cell.complete(9, 10);
+        assert_eq!(cell.finished(), 5);
+        cell.complete(5, 6);
+        assert_eq!(cell.finished(), 10);
+    }
+
+    #[test]
+    fn an_unknown_start_is_the_first_record() {
+        let cell = cell(UNKNOWN);
+        assert!(!cell.has_in_hand());
+        cell.deliver(42, 43);
+        assert_eq!(cell.finished(), 42);
+        cell.complete(42, 43);
+        assert_eq!(cell.finished(), 43);
+    }
+
+    #[test]
+    fn state_only_moves_forward() {
+        let cell = cell(0);
+        cell.advance_state(CellState::Closed);
+        cell.advance_state(CellState::Revoking);
+        assert_eq!(cell.state(), CellState::Closed);
+    }
+
+    proptest! {
+        /// Any split of `[0, n)` into ranges, completed in any order and some of them twice: after each step the
+        /// watermark is exactly the first offset that is not complete.
+        #[test]
+        fn the_watermark_is_the_first_unfinished_offset(
+            lengths in prop::collection::vec(1i64..5, 1..40),
+            seed in prop::collection::vec(any::<prop::sample::Index>(), 1..80),
+        ) {
+            let mut ranges = Vec::new();
+            let mut at = 0;
+            for length in lengths {
+                ranges.push((at, at + length));
+                at += length;
+            }
+            let cell = cell(0);
+            cell.deliver(0, at);
+            let mut done = BTreeSet::new();
+            for index in seed {
+                let (start, end) = *index.get(&ranges);
+                cell.complete(start, end);
+                done.extend(start..end);
+                let expected = (0..).find(|offset| !done.contains(offset)).unwrap_or(0);
+                prop_assert_eq!(cell.finished(), expected);
+            }
+            for &(start, end) in ranges.iter().rev() {
+                cell.complete(start, end);
+            }
+            prop_assert_eq!(cell.finished(), at);
+            prop_assert_eq!(cell.ahead.lock().len(), 0);
+        }
+    }
+}
+
+/// `RUSTFLAGS="--cfg loom" cargo test --release -p tidegate tracker::model` tries every interleaving.
+#[cfg(all(test, loom))]
+mod model {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    fn cell() -> Arc<PartitionCell> {
+        let cell = PartitionCell::new(TopicPartition::new("t", 0), Generation(1), 0);
+        cell.deliver(0, 3);
+        Arc::new(cell)
+    }
+
+    #[test]
+    fn three_threads_finish_one_record_each() {
+        loom::model(|| {
+            let cell = cell();
+            let threads: Vec<_> = [(0, 1), (1, 2), (2, 3)]
+                .into_iter()
+                .map(|(start, end)| {
+                    let cell = Arc::clone(&cell);
+                    thread::spawn(move || cell.complete(start, end))
+                })
+                .collect();
+            for thread in threads {
+                thread.join().expect("no panic");
+            }
+            assert_eq!(cell.finished(), 3);
+        });
+    }
+
+    #[test]
+    fn a_committer_never_sees_an_unfinished_record_below_the_watermark() {
+        loom::model(|| {
+            let cell = cell();
+            let last = {
+                let cell = Arc::clone(&cell);
+                thread::spawn(move || cell.complete(1, 3))
+            };
+            let seen = {
+                let cell = Arc::clone(&cell);
+                thread::spawn(move || cell.finished())
+            };
+            let before = seen.join().expect("no panic");
+            assert_eq!(before, 0, "record 0 is not finished");
+            cell.complete(0, 1);
+            last.join().expect("no panic");
+            assert_eq!(cell.finished(), 3);
+        });
+    }
+}
