@@ -38,7 +38,7 @@ class Proxy:
         return await asyncio.start_server(self._serve, "127.0.0.1", 0)
 
     def _call_async(self, function: Callable[[], object]) -> asyncio.Server:
-        return asyncio.run_coroutine_threadsafe(function(), self._loop).result(_DEADLINE_S)  # type: ignore[arg-type,return-value]
+        return asyncio.run_coroutine_threadsafe(function(), self._loop).result(_DEADLINE_S)  # type: ignore[arg-type]
 
     def _call(self, function: Callable[[], None]) -> None:
         """Run ``function`` on the proxy's thread and wait for it."""

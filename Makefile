@@ -1,0 +1,109 @@
+# Everything sets itself up on a machine with Rust, a C toolchain and Python 3.10 or newer; Java 17 and Maven for the real Kafka.
+# One cargo profile (release) everywhere: librdkafka and OpenSSL, three to four minutes, are compiled once for build, lint,
+# tests, benches and the Python module.
+
+PYTHON ?= python3
+CARGO  ?= cargo
+DEMO_SECONDS ?= 30
+BENCH_ARGS ?=
+PYTEST_ARGS ?=
+
+VENV := $(CURDIR)/.venv
+BIN  := $(VENV)/bin
+# As maturin sets them: when clippy, tests and maturin differ here, each rebuilds what another has built.
+export PYO3_PYTHON := $(BIN)/python
+export PYO3_BUILD_EXTENSION_MODULE := 1
+export PYO3_ENVIRONMENT_SIGNATURE := $(shell $(PYTHON) -c \
+    'import struct, sys; print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')
+export VIRTUAL_ENV := $(VENV)
+export PYTHONPATH  := $(CURDIR)/tests
+export PATH := $(BIN):$(PATH)
+unexport PYTHONHOME
+
+RUST_SOURCES := $(shell find core ffi python -name '*.rs' -o -name Cargo.toml -o -name build.rs) Cargo.toml Cargo.lock
+
+# The suites, as `tools/suites.py` takes them.
+PYTHON_FILES := python tests tools benches
+RUSTFMT := --check rustfmt '$(CARGO) fmt --all --check'
+CLIPPY  := --check clippy '$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings'
+RUFF    := --check ruff 'ruff check $(PYTHON_FILES) && ruff format --check $(PYTHON_FILES)'
+MYPY    := --check mypy 'mypy --config-file python/pyproject.toml'
+LINT    := $(RUSTFMT) $(CLIPPY) $(RUFF) $(MYPY)
+RUST_EMBEDDED := --test rust '$(CARGO) test --release --workspace --locked --no-fail-fast'
+RUST_KAFKA    := --check rust-build '$(CARGO) test --release --workspace --locked --no-run' \
+                 --test rust 'python -m harness.kafka run --optional -- $(CARGO) test --release --workspace --locked --no-fail-fast'
+PYTEST  := pytest tests/python $(PYTEST_ARGS)
+PYTHON_EMBEDDED := --test python '$(PYTEST) -m "not (kafka or kafka3 or redis or slow or chaos)"'
+PYTHON_KAFKA    := --test python '$(PYTEST)'
+# A second one means that features, profile or environment differ between two of the commands here, at the cost of minutes.
+ONE_LIBRDKAFKA  := --check 'librdkafka compiled once' \
+                   'ls -d $${CARGO_TARGET_DIR:-target}/release/build/rdkafka-sys-*/out && [ $$(ls -d $${CARGO_TARGET_DIR:-target}/release/build/rdkafka-sys-*/out | wc -l) = 1 ]'
+SUITES := $(PYTHON) tools/suites.py
+
+.PHONY: help
+help: ## What can be made (this list)
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+.PHONY: setup
+setup: $(VENV)/.native ## The virtual environment .venv with all tools and the built package
+
+.PHONY: demo
+demo: setup ## The whole pipeline on an embedded broker, with a table at the end (DEMO_SECONDS=30)
+	tidegate pipeline --mode e2e --duration $(DEMO_SECONDS)
+
+.PHONY: test
+test: setup ## All tests: Rust and Python, embedded broker, real Kafka, real Redis (under 40 minutes)
+	@$(SUITES) $(RUST_KAFKA) $(PYTHON_KAFKA)
+
+.PHONY: check
+check: setup ## Lint, unit tests and tests on the embedded broker (under 2 minutes once built)
+	@$(SUITES) $(LINT) $(RUST_EMBEDDED) $(PYTHON_EMBEDDED)
+
+.PHONY: ci
+ci: setup ## What .ci/run runs: lint and all tests
+	@$(SUITES) $(LINT) $(RUST_KAFKA) $(PYTHON_KAFKA) $(ONE_LIBRDKAFKA)
+
+.PHONY: chaos
+chaos: setup ## The long form of the failure tests on a real Kafka
+	@$(SUITES) --test chaos '$(PYTEST) --chaos -m chaos'
+
+.PHONY: bench
+bench: setup ## Tidegate beside its peers on a real Kafka (BENCH_ARGS=--quick)
+	python benches/run.py $(BENCH_ARGS)
+
+.PHONY: lint
+lint: setup ## Formatting, clippy, ruff, mypy
+	@$(SUITES) $(LINT)
+
+.PHONY: fmt
+fmt: $(VENV)/.tools ## Format Rust and Python
+	$(CARGO) fmt --all
+	ruff check --fix-only --quiet $(PYTHON_FILES)
+	ruff format $(PYTHON_FILES)
+
+.PHONY: doc
+doc: $(VENV)/.tools ## Rust's reference documentation, in target/doc
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps --locked
+
+.PHONY: lock
+lock: $(VENV)/.tools ## Newer versions of the Python tools, into python/requirements-dev.lock
+	pip install --quiet uv
+	UV_PYTHON_DOWNLOADS=never uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-emit-index-url --no-header \
+	    --no-annotate --output-file python/requirements-dev.lock python/requirements-dev.in
+
+.PHONY: clean
+clean: ## Remove everything that was built or fetched
+	rm -rf target .venv .cache python/tidegate/_core*.so
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The tools, again when their versions change.
+$(VENV)/.tools: python/requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; set PYTHON=" if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement python/requirements-dev.lock
+	@touch $@
+
+# The package, editable: again when Rust sources or its metadata change; edited Python files need nothing.
+$(VENV)/.native: $(VENV)/.tools $(RUST_SOURCES) python/pyproject.toml
+	$(BIN)/maturin develop --release --locked --quiet --manifest-path python/Cargo.toml
+	@touch $@

@@ -1,0 +1,66 @@
+"""The tool that sums up the suites: counts as the runners print them, and no failure goes unseen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "suites.py"
+
+CARGO = "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.20s"
+CARGO_FAILED = "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.20s"
+PYTEST = "=================== 7 passed, 2 skipped, 1 xfailed in 12.34s (0:00:12) ==================="
+PYTEST_QUIET = "1 failed, 5 passed, 6 deselected, 2 errors in 3.21s"
+
+
+def suites(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "TIDEGATE_SUMMARY"}
+    command = [sys.executable, str(TOOL), *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "last_line", "code"),
+    [
+        (("--test", "a", f"echo '{CARGO}'; echo '{CARGO}'"), "24 passed, 0 failed, 6 skipped", 0),
+        (
+            ("--test", "a", f"echo '{CARGO}'", "--test", "b", f"printf '\\033[32m{PYTEST}\\033[0m\\n'"),
+            "20 passed, 0 failed, 5 skipped",
+            0,
+        ),
+        # A failure does not hide what comes after it.
+        (
+            ("--test", "a", f"echo '{CARGO_FAILED}'; exit 101", "--test", "b", f"echo '{PYTEST}'"),
+            "9 passed, 2 failed, 2 skipped",
+            1,
+        ),
+        (("--test", "a", f"echo '{PYTEST_QUIET}'; exit 1"), "5 passed, 3 failed, 0 skipped", 1),
+        # An error beside tests that all passed, a crash, and a suite without a test.
+        (("--test", "a", f"echo '{CARGO}'; exit 1"), "12 passed, 1 failed, 3 skipped", 1),
+        (("--test", "a", "kill -9 $$"), "0 passed, 1 failed, 0 skipped", 1),
+        (("--test", "a", "true"), "0 passed, 1 failed, 0 skipped", 1),
+        (("--test", "a", "echo '=== no tests ran in 0.01s ==='; exit 5"), "0 passed, 1 failed, 0 skipped", 1),
+        # A check counts when it fails.
+        (("--check", "lint", "true", "--test", "a", f"echo '{CARGO}'"), "12 passed, 0 failed, 3 skipped", 0),
+        (("--check", "lint", "false", "--test", "a", f"echo '{CARGO}'"), "12 passed, 1 failed, 3 skipped", 1),
+    ],
+)
+def test_the_last_line_is_the_sum(arguments: tuple[str, ...], last_line: str, code: int) -> None:
+    ran = suites(*arguments)
+    assert ran.stdout.splitlines()[-1] == last_line
+    assert ran.returncode == code
+
+
+def test_commands_get_no_standard_input() -> None:
+    assert "12 passed" in suites("--test", "a", f"cat; echo '{CARGO}'").stdout
+
+
+def test_wrong_arguments_run_nothing() -> None:
+    for arguments in ((), ("--test", "a"), ("--tset", "a", "echo ran")):
+        ran = suites(*arguments)
+        assert ran.returncode == 2
+        assert "\nran" not in ran.stdout
