@@ -132,7 +132,12 @@ pub(crate) fn error(failure: &KafkaError, context: impl Into<String>) -> Error {
         );
         return Error::Kafka { code, context };
     }
-    if let Some(code) = failure.rdkafka_error_code() {
+    // rust-rdkafka 0.39 forgets the code of this one.
+    let code = match failure {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    if let Some(code) = code {
         return Error::Kafka {
             code: from_rdkafka(code),
             context,
@@ -244,6 +249,25 @@ mod tests {
     fn a_number_of_a_later_kafka_is_carried() {
         let code = from_number(9999);
         assert_eq!((code.number(), code.name()), (9999, "UNRECOGNIZED"));
+    }
+
+    #[test]
+    fn errors_keep_their_code_and_say_what_was_being_done() {
+        use RDKafkaErrorCode::{MessageTimedOut, OperationTimedOut};
+        for (failure, name) in [
+            (KafkaError::AdminOp(OperationTimedOut), "_TIMED_OUT"),
+            (KafkaError::MetadataFetch(OperationTimedOut), "_TIMED_OUT"),
+            (
+                KafkaError::MessageProduction(MessageTimedOut),
+                "_MSG_TIMED_OUT",
+            ),
+            (KafkaError::ClientCreation("no".into()), "_INVALID_ARG"),
+            (KafkaError::Canceled, "_DESTROY"),
+        ] {
+            let error = error(&failure, "doing this");
+            assert_eq!(error.kafka_code().unwrap().name(), name);
+            assert!(error.to_string().starts_with("doing this"), "{error}");
+        }
     }
 
     #[test]

@@ -1,0 +1,430 @@
+//! The producer: records in, delivery reports out.
+//!
+//! Any thread sends; one thread of its own per producer ("tidegate-delivery") serves delivery reports and runs the
+//! application's callbacks, never under a lock. Always true: no call waits without bound; a record that was not accepted is
+//! an error of that call and counted; a record that was accepted ends in exactly one report, at the latest at close.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use futures_channel::oneshot;
+
+use crate::block_on::block_on;
+use crate::checks::{self, ForkGuard};
+use crate::clock::SystemClock;
+use crate::config::{Config, ProducerConfig};
+use crate::error::{Error, Result};
+use crate::log::{self, Level, TIDEGATE};
+use crate::partition::TopicInfo;
+use crate::sink::kafka::KafkaSink;
+use crate::stats::ProducerStats;
+
+mod engine;
+mod ledger;
+#[cfg(test)]
+mod tests;
+
+pub use crate::sink::ProducerRecord;
+use engine::{Engine, Patience, WHAT};
+use ledger::{Completion, Ledger};
+
+/// How long dropping the last handle of a producer waits for records in flight.
+pub const DROP_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The report of a record that reached the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition it went to.
+    pub partition: i32,
+    /// Its offset there; -1 with `acks=0`, where the broker does not tell.
+    pub offset: i64,
+    /// Its timestamp in milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
+    /// Microseconds from the call to the report.
+    pub latency_us: u64,
+}
+
+/// What a callback of [`Producer::send_with`] is, boxed.
+pub type DeliveryCallback = Box<dyn FnOnce(Result<Delivery>) + Send>;
+
+/// What became of a [`Producer::send_batch`].
+#[derive(Debug, Default)]
+pub struct BatchOutcome {
+    /// How many records were accepted.
+    pub accepted: usize,
+    /// The others: their index in the batch, in order, and why.
+    pub refused: Vec<(usize, Error)>,
+}
+
+impl BatchOutcome {
+    /// True when every record was accepted.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.refused.is_empty()
+    }
+}
+
+/// Sends records to Kafka. Cheap to clone; all clones are one producer, which ends with the last of them.
+///
+/// Idempotence, compression, batching and the rest come from the configuration.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::embedded::Broker;
+/// use tidegate::{Config, Producer, ProducerRecord};
+///
+/// let broker = Broker::with_topics(&[("results", 3)])?;
+/// let producer = Producer::new(&Config::new().with("bootstrap.servers", broker.bootstrap_servers()))?;
+///
+/// // Fire and forget: accepted now, counted when it is delivered.
+/// producer.send(&ProducerRecord::new("results").key("camera-7").value("{}"))?;
+///
+/// // With a report.
+/// let mut sent = producer.send_future(&ProducerRecord::new("results").value("{}").partition(2))?;
+/// let delivery = sent.wait(Duration::from_secs(10))?;
+/// assert_eq!((delivery.partition, delivery.offset), (2, 0));
+///
+/// // Many at once.
+/// let lines = ["a", "b", "c"];
+/// let outcome = producer.send_batch("results", lines.iter().map(|line| (None, Some(line.as_bytes()))))?;
+/// assert_eq!(outcome.accepted, 3);
+///
+/// producer.flush(Duration::from_secs(10))?;
+/// assert_eq!(producer.stats().records_delivered, 5);
+/// producer.close(Duration::from_secs(5))?;
+/// # Ok::<(), tidegate::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Producer {
+    handle: Arc<Handle>,
+}
+
+/// Ends the producer when the last clone goes.
+struct Handle {
+    engine: Arc<Engine>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // In a forked child there is no thread to end and nothing that could be waited for.
+        if self.engine.is_forked() {
+            return;
+        }
+        if let Err(error) = self.engine.close(DROP_FLUSH_TIMEOUT) {
+            log::emit(
+                Level::Warn,
+                TIDEGATE,
+                format_args!("dropping a producer that was not closed: {error}"),
+            );
+        }
+    }
+}
+
+impl Producer {
+    /// Starts a producer. It connects in the background: brokers that cannot be reached are no error here, records wait for
+    /// them up to `delivery.timeout.ms`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with every problem of the configuration; [`Error::Kafka`] when librdkafka refuses it all the same.
+    pub fn new(config: &Config) -> Result<Producer> {
+        let config = config.producer()?;
+        for warning in &config.warnings {
+            log::emit(Level::Warn, TIDEGATE, format_args!("{warning}"));
+        }
+        for translation in &config.translations {
+            log::emit(Level::Debug, TIDEGATE, format_args!("{translation}"));
+        }
+        Producer::start(&config)
+    }
+
+    fn start(config: &ProducerConfig) -> Result<Producer> {
+        let fork = ForkGuard::new();
+        let ledger = Arc::new(Ledger::new(Arc::new(SystemClock::new())));
+        let sink = KafkaSink::new(&config.properties, Arc::clone(&ledger) as _)?;
+        let engine = Arc::new(Engine::new(
+            ledger,
+            Arc::new(sink),
+            Duration::from_millis(config.queue_full_timeout_ms),
+            fork,
+        ));
+        let serving = Arc::clone(&engine);
+        thread::Builder::new()
+            .name("tidegate-delivery".into())
+            .spawn(move || serving.serve())
+            .map_err(|failure| Error::Kafka {
+                code: crate::kafka_code::from_rdkafka(
+                    rdkafka::error::RDKafkaErrorCode::CriticalSystemResource,
+                ),
+                context: format!("starting the producer's delivery thread: {failure}"),
+            })?;
+        Ok(Producer {
+            handle: Arc::new(Handle { engine }),
+        })
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.handle.engine
+    }
+
+    /// Sends a record and forgets it: delivery and failure are counted in [`Producer::stats`], failures are logged.
+    ///
+    /// Waits up to `tidegate.queue.full.timeout.ms` when the queue is full (not in a delivery callback, where nobody would
+    /// make room). Returning an error means that the record was not accepted.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`] when there was no room in time; [`Error::Argument`] for an empty topic, a NUL in it, a negative
+    /// partition or timestamp; [`Error::Kafka`] when librdkafka refuses the record (too large, unknown partition);
+    /// [`Error::Closed`]; [`Error::Forked`].
+    pub fn send(&self, record: &ProducerRecord<'_>) -> Result<()> {
+        self.send_record(record, None, Patience::Configured)
+    }
+
+    /// As [`Producer::send`], but never waits.
+    ///
+    /// # Errors
+    /// As [`Producer::send`]; [`Error::QueueFull`] at once.
+    pub fn try_send(&self, record: &ProducerRecord<'_>) -> Result<()> {
+        self.send_record(record, None, Patience::None)
+    }
+
+    /// As [`Producer::send`], and calls `on_delivery` on the delivery thread with what became of the record. Every other report
+    /// waits for the callback, so it should be short; a panic in it is logged and goes no further.
+    ///
+    /// # Errors
+    /// As [`Producer::send`]; `on_delivery` is then dropped without a call.
+    pub fn send_with(
+        &self,
+        record: &ProducerRecord<'_>,
+        on_delivery: impl FnOnce(Result<Delivery>) + Send + 'static,
+    ) -> Result<()> {
+        let completion = Completion::Callback(Box::new(on_delivery));
+        self.send_record(record, Some(completion), Patience::Configured)
+    }
+
+    /// As [`Producer::send`], with a future of what becomes of the record. The future needs no runtime; dropping it does not stop
+    /// the record.
+    ///
+    /// # Errors
+    /// As [`Producer::send`]. What happens later is the future's output.
+    pub fn send_future(&self, record: &ProducerRecord<'_>) -> Result<DeliveryFuture> {
+        let (sender, report) = oneshot::channel();
+        let completion = Completion::Future(sender);
+        self.send_record(record, Some(completion), Patience::Configured)?;
+        Ok(DeliveryFuture { report })
+    }
+
+    /// As [`Producer::send_with`], for callers that must answer a signal while they wait for room: `keep_waiting` is asked some
+    /// 20 times a second, and when it says no, the call fails as if the time were up.
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    pub fn send_interruptible(
+        &self,
+        record: &ProducerRecord<'_>,
+        on_delivery: Option<DeliveryCallback>,
+        keep_waiting: &mut dyn FnMut() -> bool,
+    ) -> Result<()> {
+        self.send_record(
+            record,
+            on_delivery.map(Completion::Callback),
+            Patience::Asking(keep_waiting),
+        )
+    }
+
+    fn send_record(
+        &self,
+        record: &ProducerRecord<'_>,
+        completion: Option<Completion>,
+        patience: Patience<'_>,
+    ) -> Result<()> {
+        let engine = self.engine();
+        engine.check()?;
+        check_record(record)?;
+        engine.send(record, completion, patience)?;
+        engine.ledger.accepted(1, record.payload_bytes());
+        Ok(())
+    }
+
+    /// Sends the records (key, value) in their order to one topic, each as [`Producer::send`] does.
+    ///
+    /// A record that librdkafka refuses (too large, for example) is left out. When the queue stayed full for the whole of one
+    /// record's wait, or the producer was closed, the rest is refused at once, so that what was accepted is in order.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an empty topic or a NUL in it; [`Error::Closed`]; [`Error::Forked`]; then no record was taken from
+    /// the iterator. Everything else is in the outcome.
+    pub fn send_batch<'r>(
+        &self,
+        topic: &str,
+        records: impl IntoIterator<Item = (Option<&'r [u8]>, Option<&'r [u8]>)>,
+    ) -> Result<BatchOutcome> {
+        self.send_batch_interruptible(topic, records, &mut || true)
+    }
+
+    /// As [`Producer::send_batch`] with `keep_waiting` as in [`Producer::send_interruptible`].
+    ///
+    /// # Errors
+    /// As [`Producer::send_batch`].
+    pub fn send_batch_interruptible<'r>(
+        &self,
+        topic: &str,
+        records: impl IntoIterator<Item = (Option<&'r [u8]>, Option<&'r [u8]>)>,
+        keep_waiting: &mut dyn FnMut() -> bool,
+    ) -> Result<BatchOutcome> {
+        let engine = self.engine();
+        engine.check()?;
+        let mut record = ProducerRecord::new(topic);
+        check_record(&record)?;
+        let mut outcome = BatchOutcome::default();
+        let mut bytes = 0;
+        let mut stopped: Option<Error> = None;
+        for (index, (key, value)) in records.into_iter().enumerate() {
+            if let Some(error) = &stopped {
+                engine.ledger.metrics.records_refused.add(1);
+                outcome.refused.push((index, error.clone()));
+                continue;
+            }
+            record.key = key;
+            record.value = value;
+            match engine.send(&record, None, Patience::Asking(keep_waiting)) {
+                Ok(()) => {
+                    outcome.accepted += 1;
+                    bytes += record.payload_bytes();
+                }
+                Err(error) => {
+                    if matches!(error, Error::QueueFull { .. }) || error.is_fatal() {
+                        stopped = Some(error.clone());
+                    }
+                    outcome.refused.push((index, error));
+                }
+            }
+        }
+        engine.ledger.accepted(outcome.accepted as u64, bytes);
+        Ok(outcome)
+    }
+
+    /// Waits until every record sent so far, by any thread, has its report and its callback has run. `linger.ms` is cut short
+    /// where librdkafka allows it.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], which says how many records are still in flight (they stay so); [`Error::Argument`] in a delivery
+    /// callback; [`Error::Closed`]; [`Error::Forked`].
+    pub fn flush(&self, timeout: Duration) -> Result<()> {
+        self.engine().flush(timeout)
+    }
+
+    /// Records accepted whose report has not come yet.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        usize::try_from(self.engine().ledger.in_flight()).unwrap_or(usize::MAX)
+    }
+
+    /// Gives up every record in flight: each is reported as failed (`_PURGE_QUEUE`, or `_PURGE_INFLIGHT` where the broker may
+    /// have it all the same).
+    ///
+    /// # Errors
+    /// [`Error::Closed`]; [`Error::Forked`].
+    pub fn purge(&self) -> Result<()> {
+        self.engine().check()?;
+        self.engine().sink()?.purge();
+        Ok(())
+    }
+
+    /// The cluster's topics.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] when no broker answered in time; [`Error::Closed`]; [`Error::Forked`].
+    pub fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
+        self.engine().check()?;
+        self.engine().sink()?.topics(timeout)
+    }
+
+    /// The numbers so far; also of a closed producer.
+    #[must_use]
+    pub fn stats(&self) -> ProducerStats {
+        let ledger = &self.engine().ledger;
+        ledger.metrics.in_flight.set(ledger.in_flight());
+        ledger.metrics.snapshot()
+    }
+
+    /// Stops accepting records, waits up to `timeout` for those in flight, gives up the rest (they are reported as failed and
+    /// counted) and ends the producer's threads. Takes at most some five seconds longer than `timeout`. Closing again does
+    /// nothing. In a delivery callback it returns at once and the producer closes when the callback has returned.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] when records had to be given up, with their number; [`Error::Forked`].
+    pub fn close(&self, timeout: Duration) -> Result<()> {
+        self.engine().close(timeout)
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(WHAT)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What can be said about a record without asking librdkafka.
+fn check_record(record: &ProducerRecord<'_>) -> Result<()> {
+    if record.topic.is_empty() || record.topic.contains('\0') {
+        return checks::topic_name(record.topic);
+    }
+    if let Some(partition) = record.partition.filter(|partition| *partition < 0) {
+        return Err(Error::argument(
+            "partition",
+            format!("there is no partition {partition}"),
+            "use 0 or more, or none to let the partitioner choose",
+        ));
+    }
+    if let Some(timestamp) = record.timestamp_ms.filter(|timestamp| *timestamp < 0) {
+        return Err(Error::argument(
+            "timestamp_ms",
+            format!("{timestamp} is before 1970"),
+            "use milliseconds since 1970, or none for the time of the call",
+        ));
+    }
+    Ok(())
+}
+
+/// What becomes of a record: a future of its delivery report, or [`DeliveryFuture::wait`] for it.
+#[derive(Debug)]
+#[must_use = "the record is on its way; wait for this to know that it arrived, or use send()"]
+pub struct DeliveryFuture {
+    report: oneshot::Receiver<Result<Delivery>>,
+}
+
+impl DeliveryFuture {
+    /// Waits for the report on this thread.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] when there was none in time (asking again goes on waiting); [`Error::Kafka`] when the record was not
+    /// delivered; [`Error::Closed`] when the report was taken before.
+    pub fn wait(&mut self, timeout: Duration) -> Result<Delivery> {
+        match block_on(&mut *self, timeout) {
+            Some(report) => report,
+            None => Err(Error::TimedOut {
+                what: "the delivery of the record".to_string(),
+                timeout_ms: checks::millis(timeout),
+            }),
+        }
+    }
+}
+
+impl Future for DeliveryFuture {
+    type Output = Result<Delivery>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.report)
+            .poll(context)
+            .map(|report| report.unwrap_or(Err(Error::Closed { what: WHAT })))
+    }
+}

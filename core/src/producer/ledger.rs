@@ -1,0 +1,273 @@
+//! The account of what was sent: how many records are in flight, who waits for which report, and the statistics.
+//!
+//! Written by the sending threads ([`Ledger::begin`], [`Ledger::accepted`], [`Ledger::refused`]) and by the delivery thread
+//! ([`Reports`]). Always true: a record is begun before the sink sees it and ended after its callback has run, so that
+//! [`Ledger::in_flight`] is never too low; each completion is run exactly once or dropped with a refused record; none runs under a
+//! lock, and a panic of one ends here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_channel::oneshot;
+use parking_lot::Mutex;
+
+use super::{Delivery, DeliveryCallback};
+use crate::clock::Clock;
+use crate::error::{Error, KafkaCode, Result};
+use crate::log::{self, Level, TIDEGATE};
+use crate::signal::Signal;
+use crate::sink::{Report, Reports, Token};
+use crate::stats::ProducerMetrics;
+
+/// One fire-and-forget record in so many is timed.
+const TIMED_ONE_IN: u64 = 64;
+/// Waiting threads are woken after so many reports, or when none is outstanding.
+const WAKE_EVERY: u64 = 64;
+/// Failures of fire-and-forget records are summed up in a line at most this often.
+const FAILURE_LINE_EVERY_US: u64 = 1_000_000;
+
+/// Who hears of a record's report.
+pub(super) enum Completion {
+    /// Nobody; it is only timed.
+    Timed,
+    Callback(DeliveryCallback),
+    Future(oneshot::Sender<Result<Delivery>>),
+}
+
+impl Completion {
+    fn run(self, outcome: Result<Delivery>) {
+        match self {
+            Completion::Timed => {}
+            Completion::Callback(callback) => {
+                if catch_unwind(AssertUnwindSafe(|| callback(outcome))).is_err() {
+                    log::emit(
+                        Level::Error,
+                        TIDEGATE,
+                        format_args!(
+                            "a delivery callback panicked; its record and the records after it are not affected"
+                        ),
+                    );
+                }
+            }
+            // Nobody waits any more when the future was dropped.
+            Completion::Future(sender) => drop(sender.send(outcome)),
+        }
+    }
+}
+
+struct Pending {
+    completion: Completion,
+    sent_us: u64,
+}
+
+/// Completions by token; freed places are used again.
+#[derive(Default)]
+struct Slab {
+    places: Vec<Option<Pending>>,
+    free: Vec<usize>,
+}
+
+impl Slab {
+    fn insert(&mut self, pending: Pending) -> Token {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        self.places[place] = Some(pending);
+        place + 1
+    }
+
+    fn remove(&mut self, token: Token) -> Option<Pending> {
+        let place = token.checked_sub(1)?;
+        let pending = self.places.get_mut(place)?.take()?;
+        self.free.push(place);
+        Some(pending)
+    }
+}
+
+/// Failures that nobody else is told of, until the next line.
+#[derive(Default)]
+struct Untold {
+    count: u64,
+    last_line_us: Option<u64>,
+    example: Option<(String, KafkaCode)>,
+}
+
+pub(super) struct Ledger {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: ProducerMetrics,
+    /// Raised on progress: reports, and the beginning and the end of closing.
+    pub(super) progress: Signal,
+    begun: AtomicU64,
+    ended: AtomicU64,
+    slab: Mutex<Slab>,
+    untold: Mutex<Untold>,
+}
+
+impl Ledger {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Ledger {
+        Ledger {
+            clock,
+            metrics: ProducerMetrics::default(),
+            progress: Signal::new(),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            slab: Mutex::new(Slab::default()),
+            untold: Mutex::new(Untold::default()),
+        }
+    }
+
+    /// Records begun and not ended, never too few.
+    pub(super) fn in_flight(&self) -> u64 {
+        // In this order: what begins or ends in between makes the difference larger.
+        let ended = self.ended.load(Ordering::SeqCst);
+        self.begun.load(Ordering::SeqCst).saturating_sub(ended)
+    }
+
+    /// A record is about to be sent; its token.
+    pub(super) fn begin(&self, completion: Option<Completion>) -> Token {
+        let count = self.begun.fetch_add(1, Ordering::SeqCst);
+        let completion = match completion {
+            Some(completion) => completion,
+            None if count.is_multiple_of(TIMED_ONE_IN) => Completion::Timed,
+            None => return 0,
+        };
+        let pending = Pending {
+            completion,
+            sent_us: self.clock.now_us(),
+        };
+        self.slab.lock().insert(pending)
+    }
+
+    /// The sink has taken records of so many bytes.
+    pub(super) fn accepted(&self, records: u64, bytes: u64) {
+        self.metrics.records_sent.add(records);
+        self.metrics.bytes_sent.add(bytes);
+    }
+
+    /// The sink has not taken the record; its completion is dropped, for the caller gets the error.
+    pub(super) fn refused(&self, token: Token) {
+        if token != 0 {
+            let pending = self.slab.lock().remove(token);
+            // Foreign code may run when a closure is dropped: not under the lock.
+            drop(pending);
+        }
+        self.metrics.records_refused.add(1);
+        self.end(1);
+    }
+
+    fn end(&self, records: u64) {
+        let ended = self.ended.fetch_add(records, Ordering::SeqCst) + records;
+        if self.progress.is_waited_for()
+            && (ended.is_multiple_of(WAKE_EVERY) || ended >= self.begun.load(Ordering::SeqCst))
+        {
+            self.progress.raise();
+        }
+    }
+
+    fn log_untold(&self, now_us: u64, flush: bool) {
+        let mut untold = self.untold.lock();
+        let due = untold
+            .last_line_us
+            .is_none_or(|last| now_us.saturating_sub(last) >= FAILURE_LINE_EVERY_US);
+        if untold.count == 0 || !(due || flush) {
+            return;
+        }
+        let count = std::mem::take(&mut untold.count);
+        let example = untold.example.take();
+        untold.last_line_us = Some(now_us);
+        drop(untold);
+        if let Some((topic, code)) = example {
+            log::emit(
+                Level::Error,
+                TIDEGATE,
+                format_args!(
+                    "{count} record(s) sent without a callback were not delivered, the last for topic '{topic}': {code}"
+                ),
+            );
+        }
+    }
+
+    /// The sink is gone: what it never reported is failed. Returns how many records that were.
+    pub(super) fn abandon(&self, code: KafkaCode) -> u64 {
+        let pending: Vec<Pending> = {
+            let mut slab = self.slab.lock();
+            slab.free.clear();
+            std::mem::take(&mut slab.places)
+                .into_iter()
+                .flatten()
+                .collect()
+        };
+        for pending in pending {
+            pending.completion.run(Err(Error::Kafka {
+                code,
+                context: "the producer was closed before the record was delivered".to_string(),
+            }));
+        }
+        let lost = self.in_flight();
+        self.metrics.records_failed.add(lost);
+        self.end(lost);
+        self.log_untold(self.clock.now_us(), true);
+        lost
+    }
+}
+
+impl Reports for Ledger {
+    fn report(&self, report: &Report<'_>) {
+        let pending = match report.token {
+            0 => None,
+            token => self.slab.lock().remove(token),
+        };
+        match report.outcome {
+            Ok(()) => self.metrics.records_delivered.add(1),
+            Err(_) => self.metrics.records_failed.add(1),
+        }
+        let told = pending
+            .as_ref()
+            .is_some_and(|pending| !matches!(pending.completion, Completion::Timed));
+        if let (Err(code), false) = (report.outcome.as_ref(), told) {
+            let mut untold = self.untold.lock();
+            untold.count += 1;
+            untold.example = Some((report.topic.to_string(), *code));
+            drop(untold);
+            self.log_untold(self.clock.now_us(), false);
+        }
+        if let Some(pending) = pending {
+            let latency_us = self.clock.now_us().saturating_sub(pending.sent_us);
+            if report.outcome.is_ok() {
+                self.metrics.delivery_latency_us.record(latency_us);
+            }
+            if told {
+                pending.completion.run(match report.outcome {
+                    Ok(()) => Ok(Delivery {
+                        topic: Arc::from(report.topic),
+                        partition: report.partition,
+                        offset: report.offset,
+                        timestamp_ms: report.timestamp_ms,
+                        latency_us,
+                    }),
+                    Err(code) => Err(Error::Kafka {
+                        code,
+                        context: format!("delivering to topic '{}'", report.topic),
+                    }),
+                });
+            }
+        }
+        self.end(1);
+    }
+
+    fn error(&self, code: KafkaCode, reason: &str) {
+        self.metrics.errors.add(1);
+        let level = if code.is_fatal() {
+            Level::Error
+        } else {
+            Level::Warn
+        };
+        log::emit(
+            level,
+            TIDEGATE,
+            format_args!("producer: {}: {reason}", code.name()),
+        );
+    }
+}

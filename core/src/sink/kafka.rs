@@ -1,0 +1,170 @@
+//! The sink that is librdkafka, over rust-rdkafka's safe `BaseProducer`.
+//!
+//! Delivery reports, errors and log lines arrive as events inside [`Sink::poll`], on the delivery thread. A record's token
+//! travels as librdkafka's opaque number, so that a fire-and-forget record costs no allocation for its report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
+use rdkafka::{ClientContext, Message};
+
+use super::{ProducerRecord, Refused, Report, Reports, Sink, Token};
+use crate::error::{Error, Result};
+use crate::kafka_code;
+use crate::log::{self, LIBRDKAFKA, Level};
+use crate::native;
+use crate::partition::TopicInfo;
+
+struct Context {
+    reports: Arc<dyn Reports>,
+    /// The error event told last, if its twin has not come yet.
+    untwinned: Mutex<Option<(i32, String)>>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log::emit_librdkafka(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        log::emit(
+            Level::Debug,
+            LIBRDKAFKA,
+            format_args!("STATS: {}", String::from_utf8_lossy(statistics)),
+        );
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error
+            .rdkafka_error_code()
+            .map_or_else(|| kafka_code::from_number(-1), kafka_code::from_rdkafka);
+        // rust-rdkafka 0.39 tells each error event of a producer twice, one right after the other.
+        let this = (code.number(), reason.to_string());
+        let mut untwinned = self.untwinned.lock();
+        if untwinned.as_ref() == Some(&this) {
+            *untwinned = None;
+            return;
+        }
+        *untwinned = Some(this);
+        drop(untwinned);
+        self.reports.error(code, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Token;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, token: Token) {
+        let (message, outcome) = match result {
+            Ok(message) => (message, Ok(())),
+            Err((failure, message)) => {
+                let code = failure
+                    .rdkafka_error_code()
+                    .map_or_else(|| kafka_code::from_number(-1), kafka_code::from_rdkafka);
+                (message, Err(code))
+            }
+        };
+        self.reports.report(&Report {
+            token,
+            topic: message.topic(),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis(),
+            outcome,
+        });
+    }
+}
+
+pub(crate) struct KafkaSink {
+    producer: BaseProducer<Context>,
+}
+
+impl KafkaSink {
+    /// Starts librdkafka's producer with these properties.
+    pub(crate) fn new(
+        properties: &BTreeMap<String, String>,
+        reports: Arc<dyn Reports>,
+    ) -> Result<KafkaSink> {
+        let context = Context {
+            reports,
+            untwinned: Mutex::new(None),
+        };
+        let producer = native::client_config(properties)
+            .create_with_context(context)
+            .map_err(|failure| kafka_code::error(&failure, "creating the producer"))?;
+        Ok(KafkaSink { producer })
+    }
+}
+
+impl Sink for KafkaSink {
+    fn send(&self, record: &ProducerRecord<'_>, token: Token) -> Result<(), Refused> {
+        let headers = (!record.headers.is_empty()).then(|| {
+            record.headers.iter().fold(
+                OwnedHeaders::new_with_capacity(record.headers.len()),
+                |headers, (key, value)| headers.insert(Header { key, value: *value }),
+            )
+        });
+        let native: BaseRecord<'_, [u8], [u8], Token> = BaseRecord {
+            topic: record.topic,
+            partition: record.partition,
+            payload: record.value,
+            key: record.key,
+            timestamp: record.timestamp_ms,
+            headers,
+            delivery_opaque: token,
+        };
+        // On failure rust-rdkafka hands the record back, and with it the headers, which are freed here.
+        self.producer.send(native).map_err(|(failure, _)| {
+            match failure {
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Refused::Full,
+                KafkaError::Nul(_) => Refused::Failed(Error::argument(
+                    "topic",
+                    "the topic's name holds a NUL character",
+                    "remove it",
+                )),
+                KafkaError::MessageProduction(RDKafkaErrorCode::Fatal) => {
+                    // "Fatal error" alone helps nobody: librdkafka keeps what led to it.
+                    let cause = self.producer.client().fatal_error().map_or_else(
+                        String::new,
+                        |(code, reason)| {
+                            format!(" after {}: {reason}", kafka_code::from_rdkafka(code).name())
+                        },
+                    );
+                    Refused::Failed(kafka_code::error(
+                        &failure,
+                        format!("sending to topic '{}'{cause}", record.topic),
+                    ))
+                }
+                _ => Refused::Failed(kafka_code::error(
+                    &failure,
+                    format!("sending to topic '{}'", record.topic),
+                )),
+            }
+        })
+    }
+
+    fn poll(&self, timeout: Duration) {
+        self.producer.poll(timeout);
+    }
+
+    fn nudge(&self) {
+        // With no time to wait this only wakes the broker threads with the flushing flag up. It fails while records are in
+        // flight, which is why it is called.
+        let _ = self.producer.flush(Duration::ZERO);
+    }
+
+    fn purge(&self) {
+        self.producer
+            .purge(PurgeConfig::default().queue().inflight().non_blocking());
+    }
+
+    fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
+        native::topics(self.producer.client(), timeout)
+    }
+}

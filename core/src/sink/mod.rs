@@ -1,0 +1,150 @@
+//! Where records go: the trait behind the producer, and what it reports back.
+//!
+//! L2. [`kafka`] is librdkafka; [`scripted`] is its deterministic twin for tests. [`Sink::send`] and the rest may be called on
+//! any thread and never wait; [`Sink::poll`] belongs to the delivery thread, and reports come from inside it only.
+//!
+//! A sink reports each record it accepted exactly once, with the token the record came with.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::{Error, KafkaCode, Result};
+use crate::partition::TopicInfo;
+
+pub(crate) mod kafka;
+#[cfg(test)]
+pub(crate) mod scripted;
+
+/// A record to send: everything is borrowed, librdkafka makes the only copy.
+///
+/// ```
+/// use tidegate::ProducerRecord;
+///
+/// let record = ProducerRecord::new("tasks").key(b"camera-7").value(b"{}").timestamp_ms(1_700_000_000_000);
+/// assert_eq!(record.partition, None); // the partitioner chooses
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerRecord<'a> {
+    /// Where it goes.
+    pub topic: &'a str,
+    /// The partition; `None` leaves it to the partitioner (by key, else sticky random).
+    pub partition: Option<i32>,
+    /// The key; `None` is Kafka's null.
+    pub key: Option<&'a [u8]>,
+    /// The value; `None` is Kafka's null, a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Headers in order: name and value, `None` for null. A name may occur more than once.
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+    /// Milliseconds since 1970; `None` (and 0, which librdkafka reads the same way) is the time of the call.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl<'a> ProducerRecord<'a> {
+    /// A record for `topic` without key and value.
+    #[must_use]
+    pub fn new(topic: &'a str) -> ProducerRecord<'a> {
+        ProducerRecord {
+            topic,
+            partition: None,
+            key: None,
+            value: None,
+            headers: &[],
+            timestamp_ms: None,
+        }
+    }
+
+    /// Sets the key.
+    #[must_use]
+    pub fn key<K: AsRef<[u8]> + ?Sized>(mut self, key: &'a K) -> Self {
+        self.key = Some(key.as_ref());
+        self
+    }
+
+    /// Sets the value.
+    #[must_use]
+    pub fn value<V: AsRef<[u8]> + ?Sized>(mut self, value: &'a V) -> Self {
+        self.value = Some(value.as_ref());
+        self
+    }
+
+    /// Sets the partition.
+    #[must_use]
+    pub fn partition(mut self, partition: i32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// Sets the headers.
+    #[must_use]
+    pub fn headers(mut self, headers: &'a [(&'a str, Option<&'a [u8]>)]) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// Sets the timestamp, in milliseconds since 1970.
+    #[must_use]
+    pub fn timestamp_ms(mut self, timestamp_ms: i64) -> Self {
+        self.timestamp_ms = Some(timestamp_ms);
+        self
+    }
+
+    /// Bytes of key and value.
+    pub(crate) fn payload_bytes(&self) -> u64 {
+        (self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)) as u64
+    }
+}
+
+/// Comes back with the record's report; 0 means that nobody waits for it.
+pub(crate) type Token = usize;
+
+/// Why a record was not accepted.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The queue is full: it may be accepted later.
+    Full,
+    /// It will not be accepted.
+    Failed(Error),
+}
+
+/// What became of an accepted record.
+pub(crate) struct Report<'a> {
+    pub(crate) token: Token,
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    /// Meaningless when it was not delivered.
+    pub(crate) offset: i64,
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) outcome: Result<(), KafkaCode>,
+}
+
+impl fmt::Debug for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} [{}] @{}: {:?}",
+            self.topic, self.partition, self.offset, self.outcome
+        )
+    }
+}
+
+/// Hears from a sink, on the delivery thread, inside of [`Sink::poll`].
+pub(crate) trait Reports: Send + Sync {
+    /// Once for each accepted record.
+    fn report(&self, report: &Report<'_>);
+    /// An error of the client as a whole.
+    fn error(&self, code: KafkaCode, reason: &str);
+}
+
+/// Where a producer's records go.
+pub(crate) trait Sink: Send + Sync {
+    /// Copies the record into the queue.
+    fn send(&self, record: &ProducerRecord<'_>, token: Token) -> Result<(), Refused>;
+    /// Hands over the reports that are there, and waits up to `timeout` for more.
+    fn poll(&self, timeout: Duration);
+    /// Asks for what is queued to be sent now instead of after `linger.ms`.
+    fn nudge(&self);
+    /// Gives up every record that is queued or in flight; each is reported as failed.
+    fn purge(&self);
+    /// The cluster's topics.
+    fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>>;
+}
