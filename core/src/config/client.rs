@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::rules;
+use super::settings::Settings;
 use super::table;
 use crate::error::{ConfigProblem, Severity};
 
@@ -189,6 +191,65 @@ impl AdminConfig {
     /// Logs the warnings (warn) and the translations (debug). No secret is logged.
     pub fn log_notes(&self) {
         log_notes("admin", &self.warnings, &self.translations);
+    }
+}
+
+/// Longest drain of a revoked partition that is taken when the user names none.
+const DRAIN_MS: u64 = 15_000;
+
+impl ConsumerConfig {
+    /// From settings that passed every rule: each value is set and legal, or its default is.
+    pub(crate) fn from_settings(s: &Settings, report: ConfigReport) -> ConsumerConfig {
+        let number = |name: &str| s.integer(name).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+        let max_poll_interval_ms = number("max.poll.interval.ms");
+        let drain_ms = match s.given("tidegate.revoke.drain.ms") {
+            Some(_) => number("tidegate.revoke.drain.ms"),
+            None => DRAIN_MS.min(max_poll_interval_ms / 2),
+        };
+        ConsumerConfig {
+            properties: s.properties(),
+            group_id: s.given("group.id").map(str::to_owned),
+            group_protocol: match s.text("group.protocol") {
+                Some("consumer") => GroupProtocol::Consumer,
+                _ => GroupProtocol::Classic,
+            },
+            auto_commit: s.is_true("enable.auto.commit"),
+            auto_commit_interval_ms: number("auto.commit.interval.ms"),
+            max_poll_interval_ms,
+            max_poll_records: s
+                .integer("max.poll.records")
+                .and_then(|n| usize::try_from(n).ok()),
+            queued_max_bytes: number("queued.max.messages.kbytes") * 1024,
+            auto_offset_reset: match s.text("auto.offset.reset") {
+                Some("smallest" | "earliest" | "beginning") => OffsetReset::Earliest,
+                Some("error") => OffsetReset::Error,
+                _ => OffsetReset::Latest,
+            },
+            session_timeout_ms: number("session.timeout.ms"),
+            isolation_level: match s.text("isolation.level") {
+                Some("read_uncommitted") => IsolationLevel::ReadUncommitted,
+                _ => IsolationLevel::ReadCommitted,
+            },
+            partition_eof: s.is_true("enable.partition.eof"),
+            drain_ms,
+            warnings: report.warnings,
+            translations: report.translations,
+        }
+    }
+}
+
+impl ProducerConfig {
+    /// As [`ConsumerConfig::from_settings`].
+    pub(crate) fn from_settings(s: &Settings, report: ConfigReport) -> ProducerConfig {
+        let wait = s.integer("tidegate.queue.full.timeout.ms");
+        ProducerConfig {
+            properties: s.properties(),
+            queue_full_timeout_ms: wait.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0),
+            idempotence: rules::is_idempotent(s),
+            transactional_id: s.given("transactional.id").map(str::to_owned),
+            warnings: report.warnings,
+            translations: report.translations,
+        }
     }
 }
 

@@ -2,22 +2,39 @@
 //!
 //! A [`Config`] is what the user said, in order. [`Config::consumer`], [`Config::producer`] and [`Config::admin`] turn it
 //! into typed settings or report every problem together, before any connection is made. Plain data, any thread.
+//!
+//! The way of a property: `settings` finds its row in the `table` (by librdkafka's, Tidegate's or the Java client's
+//! name), `parse` reads the value, `rules` compare properties with each other, and `accepted` lets librdkafka read the
+//! values, too. What passes all of them librdkafka does not refuse for its values.
 
+mod accepted;
 mod client;
+mod explain;
+mod nearest;
+mod page;
+mod parse;
+mod recommended;
+mod rules;
+mod settings;
 mod table;
+#[cfg(test)]
+mod tests;
 mod value;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 pub use client::{
     AdminConfig, ConfigReport, ConsumerConfig, GroupProtocol, IsolationLevel, OffsetReset,
     ProducerConfig, Translation,
 };
-pub use table::Scope;
+pub use explain::{Explanation, explain};
+pub use page::reference_page;
+pub use recommended::{RECOMMENDED_CONSUMER, RECOMMENDED_PRODUCER};
+pub use table::{Conversion, Counterpart, JavaProperty, Kind, Property, Scope, java_properties, properties};
 pub use value::ConfigValue;
 
-use crate::error::Result;
+use crate::error::{ConfigProblems, Error, Result};
+use settings::Settings;
 
 /// What the user said, in order. Names may be librdkafka's, the Java client's or Tidegate's own.
 #[derive(Clone, Default)]
@@ -69,41 +86,8 @@ impl Config {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) with every problem.
     pub fn consumer(&self) -> Result<ConsumerConfig> {
-        let text = |name: &str| self.get(name).map(ConfigValue::to_text);
-        let number =
-            |name: &str, default: u64| text(name).and_then(|t| t.parse().ok()).unwrap_or(default);
-        let flag = |name: &str, default: bool| text(name).map_or(default, |t| t == "true");
-        let max_poll_interval_ms = number("max.poll.interval.ms", 300_000);
-        Ok(ConsumerConfig {
-            properties: self.plain_properties(),
-            group_id: text("group.id"),
-            group_protocol: match text("group.protocol").as_deref() {
-                Some("consumer") => GroupProtocol::Consumer,
-                _ => GroupProtocol::Classic,
-            },
-            auto_commit: flag("enable.auto.commit", true),
-            auto_commit_interval_ms: number("auto.commit.interval.ms", 5000),
-            max_poll_interval_ms,
-            max_poll_records: text("max.poll.records").and_then(|t| t.parse().ok()),
-            queued_max_bytes: number("queued.max.messages.kbytes", 65_536) * 1024,
-            auto_offset_reset: match text("auto.offset.reset").as_deref() {
-                Some("earliest") => OffsetReset::Earliest,
-                Some("error") => OffsetReset::Error,
-                _ => OffsetReset::Latest,
-            },
-            session_timeout_ms: number("session.timeout.ms", 45_000),
-            isolation_level: match text("isolation.level").as_deref() {
-                Some("read_uncommitted") => IsolationLevel::ReadUncommitted,
-                _ => IsolationLevel::ReadCommitted,
-            },
-            partition_eof: flag("enable.partition.eof", false),
-            drain_ms: number(
-                "tidegate.revoke.drain.ms",
-                (max_poll_interval_ms / 2).min(15_000),
-            ),
-            warnings: Vec::new(),
-            translations: Vec::new(),
-        })
+        let (settings, report) = self.settled(Scope::Consumer)?;
+        Ok(ConsumerConfig::from_settings(&settings, report))
     }
 
     /// Settings for a producer.
@@ -111,42 +95,47 @@ impl Config {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) with every problem.
     pub fn producer(&self) -> Result<ProducerConfig> {
-        let text = |name: &str| self.get(name).map(ConfigValue::to_text);
-        Ok(ProducerConfig {
-            properties: self.plain_properties(),
-            queue_full_timeout_ms: text("tidegate.queue.full.timeout.ms")
-                .and_then(|t| t.parse().ok())
-                .unwrap_or(10_000),
-            idempotence: text("enable.idempotence").as_deref() == Some("true"),
-            transactional_id: text("transactional.id"),
-            warnings: Vec::new(),
-            translations: Vec::new(),
-        })
+        let (settings, report) = self.settled(Scope::Producer)?;
+        Ok(ProducerConfig::from_settings(&settings, report))
     }
 
-    /// Settings for an admin client.
+    /// Settings for an admin client. Properties of consumers and producers are passed over with a warning.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) with every problem.
     pub fn admin(&self) -> Result<AdminConfig> {
+        let (settings, report) = self.settled(Scope::Global)?;
         Ok(AdminConfig {
-            properties: self.plain_properties(),
-            warnings: Vec::new(),
-            translations: Vec::new(),
+            properties: settings.properties(),
+            warnings: report.warnings,
+            translations: report.translations,
         })
     }
 
-    /// Everything there is to say about this configuration for a client of that scope. Never fails.
+    /// Everything there is to say about this configuration for a client of that scope ([`Scope::Global`] is the admin
+    /// client). Never fails.
     #[must_use]
-    pub fn check(&self, _scope: Scope) -> ConfigReport {
-        ConfigReport::default()
+    pub fn check(&self, scope: Scope) -> ConfigReport {
+        self.examined(scope).1
     }
 
-    fn plain_properties(&self) -> BTreeMap<String, String> {
-        self.iter()
-            .filter(|(name, _)| !name.starts_with("tidegate.") && *name != "max.poll.records")
-            .map(|(name, value)| (name.to_owned(), value.to_text()))
-            .collect()
+    fn examined(&self, scope: Scope) -> (Settings, ConfigReport) {
+        let mut settings = Settings::read(self, scope);
+        rules::apply(&mut settings);
+        let mut report = std::mem::take(&mut settings.report);
+        if report.is_ok() {
+            accepted::check(&settings, &mut report);
+        }
+        (settings, report)
+    }
+
+    fn settled(&self, scope: Scope) -> Result<(Settings, ConfigReport)> {
+        let (settings, report) = self.examined(scope);
+        if report.is_ok() {
+            Ok((settings, report))
+        } else {
+            Err(Error::Config(ConfigProblems(report.errors)))
+        }
     }
 }
 

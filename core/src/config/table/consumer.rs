@@ -1,0 +1,42 @@
+//! Properties of consumers, Tidegate's own at the end.
+
+use super::{Property, boolean, callback, integer, one_of, several, text};
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Property] = &[
+    text("group.id", "", "Name of the consumer group.").consumer(),
+    text("group.instance.id", "", "Static membership: a member that comes back within session.timeout.ms keeps its partitions.").consumer(),
+    several("partition.assignment.strategy", &["range", "roundrobin", "cooperative-sticky"], "range,roundrobin", "Assignors of the classic protocol, in order of preference; eager and cooperative ones do not mix.").consumer(),
+    integer("session.timeout.ms", 1, 3_600_000, "45000", "A member that is silent for this long is removed from the group (classic protocol).").consumer(),
+    integer("heartbeat.interval.ms", 1, 3_600_000, "3000", "Interval of heartbeats; at most a third of session.timeout.ms (classic protocol).").consumer(),
+    text("group.protocol.type", "consumer", "Type of the classic group protocol.").consumer(),
+    one_of("group.protocol", &["classic", "consumer"], "classic", "Group protocol: classic, or consumer (KIP-848).").consumer(),
+    text("group.remote.assignor", "", "Assignor on the broker: uniform or range (group.protocol=consumer); the broker's choice by default.").consumer(),
+    integer("coordinator.query.interval.ms", 1, 3_600_000, "600000", "How often the group's coordinator is looked up.").consumer(),
+    integer("max.poll.interval.ms", 1, 86_400_000, "300000", "A consumer whose application makes no progress for this long leaves the group.").consumer(),
+    boolean("enable.auto.commit", "true", "Commits finished records by the timer and at close.").consumer(),
+    integer("auto.commit.interval.ms", 0, 86_400_000, "5000", "Interval of timed commits; 0 switches the timer off.").consumer(),
+    boolean("enable.auto.offset.store", "true", "Stores offsets when librdkafka hands records out.").consumer().kept("false", "an offset is stored when its record is finished, not when librdkafka hands it out, so that nothing is lost"),
+    integer("queued.min.messages", 1, 10_000_000, "100000", "Records per partition that librdkafka tries to have prefetched.").consumer(),
+    integer("queued.max.messages.kbytes", 1, 2_097_151, "65536", "Bound of what waits in this process: prefetched by librdkafka plus queued by Tidegate.").consumer(),
+    integer("fetch.wait.max.ms", 0, 300_000, "500", "How long a broker may wait for fetch.min.bytes.").consumer(),
+    integer("fetch.queue.backoff.ms", 0, 300_000, "1000", "Pause of fetching when the prefetch is full; lower it with a small queued.max.messages.kbytes.").consumer(),
+    integer("max.partition.fetch.bytes", 1, 1_000_000_000, "1048576", "First size asked for per partition and fetch; grows for larger records.").alias("fetch.message.max.bytes").consumer(),
+    integer("fetch.max.bytes", 0, 2_147_483_135, "52428800", "Largest fetch response; at least message.max.bytes.").consumer(),
+    integer("fetch.min.bytes", 1, 100_000_000, "1", "Bytes a broker collects before it answers a fetch.").consumer(),
+    integer("fetch.error.backoff.ms", 0, 300_000, "500", "Pause of fetching after an error.").consumer(),
+    one_of("offset.store.method", &["none", "file", "broker"], "broker", "Where offsets are committed.").consumer().deprecated().kept("broker", "offsets are committed to the broker"),
+    one_of("isolation.level", &["read_uncommitted", "read_committed"], "read_committed", "Which records of transactions are read.").consumer(),
+    callback("consume_cb", "call poll or next_batch", "Message consume callback.").consumer(),
+    callback("rebalance_cb", "pass a RebalanceListener to subscribe_with", "Called after consumer group has been rebalanced.").consumer(),
+    callback("offset_commit_cb", "commit(timeout) returns the result, stats() counts the timed ones", "Offset commit result propagation callback.").consumer(),
+    boolean("enable.partition.eof", "false", "Reports the end of a partition.").consumer(),
+    boolean("check.crcs", "false", "Verifies checksums of fetched records.").consumer(),
+    boolean("auto.commit.enable", "true", "Of the legacy consumer only.").consumer().topic().deprecated().kept("", "write enable.auto.commit"),
+    one_of("auto.offset.reset", &["smallest", "earliest", "beginning", "largest", "latest", "end", "error"], "largest", "Where to begin without a committed offset: earliest, latest, or error.").consumer().topic(),
+    text("offset.store.path", ".", "Of file-based offsets, which are gone.").consumer().topic().deprecated().kept("", "offsets are committed to the broker"),
+    integer("offset.store.sync.interval.ms", -1, 86_400_000, "-1", "Of file-based offsets, which are gone.").consumer().topic().deprecated().kept("-1", "offsets are committed to the broker"),
+    integer("consume.callback.max.messages", 0, 1_000_000, "0", "Most records of one librdkafka consume callback.").consumer().topic().kept("0", "Tidegate uses no consume callback; max.poll.records bounds a batch"),
+    integer("max.poll.records", 1, 2_147_483_647, "", "The most records one batch hands out; by default whatever is at hand, up to Tidegate's own batch bounds.").consumer().own(),
+    integer("tidegate.revoke.drain.ms", 0, 3_600_000, "", "How long a revoked partition's records in hand may be finished before their partition is given up; by default 15000, or half of max.poll.interval.ms if that is less.").consumer().own(),
+];
