@@ -28,7 +28,8 @@ RUSTFMT := --check rustfmt '$(CARGO) fmt --all --check'
 CLIPPY  := --check clippy '$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings'
 RUFF    := --check ruff 'ruff check $(PYTHON_FILES) && ruff format --check $(PYTHON_FILES)'
 MYPY    := --check mypy 'mypy --config-file python/pyproject.toml'
-LINT    := $(RUSTFMT) $(CLIPPY) $(RUFF) $(MYPY)
+STUBS   := --check stubtest 'python -m mypy.stubtest tidegate._core --mypy-config-file python/pyproject.toml'
+LINT    := $(RUSTFMT) $(CLIPPY) $(RUFF) $(MYPY) $(STUBS)
 RUST_EMBEDDED := --test rust '$(CARGO) test --release --workspace --locked --no-fail-fast'
 RUST_KAFKA    := --check rust-build '$(CARGO) test --release --workspace --locked --no-run' \
                  --test rust 'python -m harness.kafka run --optional -- $(CARGO) test --release --workspace --locked --no-fail-fast'
