@@ -97,8 +97,6 @@ pub(crate) struct Hand {
     in_hand: InHand,
     /// A thread is inside a polling call.
     pub(crate) busy: bool,
-    /// The consumer was closed under a polling call.
-    pub(crate) closed: bool,
 }
 
 impl Hand {

@@ -73,6 +73,17 @@ pub trait RebalanceListener: Send + Sync {
         let _ = partitions;
         Ok(())
     }
+
+    /// The end of a partition was fetched (only with `enable.partition.eof`); `offset` is the next one to be written.
+    /// Records before it may still wait to be handed out.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the application wants to come out of its poll.
+    fn on_partition_eof(&self, partition: &TopicPartition, offset: i64) -> Result<()> {
+        let _ = (partition, offset);
+        Ok(())
+    }
 }
 
 /// How many records a polling call wants.
@@ -329,9 +340,7 @@ impl Consumer {
                 }
             }
         }
-        self.wait_for(timeout, 1, |hand| {
-            hand.hand_out_record(&self.shared.stats)
-        })
+        self.wait_for(timeout, 1, |hand| hand.hand_out_record(&self.shared.stats))
     }
 
     /// The next batch: returns as soon as there are records, with at most `max_records` of them (and never more than
@@ -384,9 +393,7 @@ impl Consumer {
                 "use 1 or more, or none for no limit",
             ));
         }
-        let limit = max_records
-            .unwrap_or(usize::MAX)
-            .min(self.max_poll_records);
+        let limit = max_records.unwrap_or(usize::MAX).min(self.max_poll_records);
         Ok(Want {
             limit,
             least: least.min(limit),
@@ -672,7 +679,17 @@ impl Consumer {
                 Some(listener) => told("on_lost", listener.on_lost(&partitions)),
                 None => Ok(false),
             },
-            AppEvent::PartitionEof { .. } | AppEvent::Resumed => Ok(false),
+            AppEvent::PartitionEof {
+                topic_partition,
+                offset,
+            } => match listener {
+                Some(listener) => told(
+                    "on_partition_eof",
+                    listener.on_partition_eof(&topic_partition, offset),
+                ),
+                None => Ok(false),
+            },
+            AppEvent::Resumed => Ok(false),
             AppEvent::Error(error) => Err(error),
             AppEvent::Wake | AppEvent::Closed => Ok(true),
         }
@@ -755,7 +772,8 @@ fn concurrent() -> Error {
 
 /// True when nobody waits for this sender to be dropped any more.
 fn is_abandoned(done: &Sender<()>) -> bool {
-    done.try_send(()).is_err_and(|error| error.is_disconnected())
+    done.try_send(())
+        .is_err_and(|error| error.is_disconnected())
 }
 
 impl Drop for Consumer {
@@ -765,7 +783,9 @@ impl Drop for Consumer {
             return;
         }
         if let Err(error) = self.close(DROP_CLOSE) {
-            log::warn(format_args!("a consumer was dropped without close(): {error}"));
+            log::warn(format_args!(
+                "a consumer was dropped without close(): {error}"
+            ));
         }
     }
 }

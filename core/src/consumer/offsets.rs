@@ -96,7 +96,8 @@ impl Consumer {
                 "name at least one partition, or call commit()",
             ));
         }
-        let offsets: Vec<CommitOffset> = offsets.iter().map(commit_offset).collect::<Result<_>>()?;
+        let offsets: Vec<CommitOffset> =
+            offsets.iter().map(commit_offset).collect::<Result<_>>()?;
         match timeout {
             Some(timeout) => self
                 .ask_within(timeout, "the commit", |reply| Command::Commit {

@@ -455,6 +455,7 @@ impl Source for KafkaSource {
 
     fn assign(&mut self, protocol: Protocol, partitions: &[FetchStart]) -> Result<()> {
         if protocol == Protocol::Eager {
+            self.stop_reassigned(partitions);
             self.routes.clear();
             self.by_handle.clear();
         }
@@ -545,8 +546,10 @@ impl Source for KafkaSource {
     fn commit(&mut self, id: RequestId, offsets: &[CommitOffset]) -> Result<()> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for commit in offsets {
-            let mut element =
-                list.add_partition(&commit.topic_partition.topic, commit.topic_partition.partition);
+            let mut element = list.add_partition(
+                &commit.topic_partition.topic,
+                commit.topic_partition.partition,
+            );
             element
                 .set_offset(rdkafka::Offset::Offset(commit.offset))
                 .map_err(|error| kafka_code::error(&error, "commit"))?;
@@ -595,6 +598,25 @@ impl KafkaSource {
                 lookup::Reset::Never => rdkafka::Offset::Invalid,
             },
             offset => lookup::native(offset),
+        }
+    }
+
+    /// Stops partitions that are about to be assigned again, and waits until they are: librdkafka stops them later on
+    /// its own thread, and would take the forwarding of their queues away that the new assignment needs.
+    fn stop_reassigned(&self, partitions: &[FetchStart]) {
+        let mut again = TopicPartitionList::new();
+        for start in partitions {
+            let partition = start.cell.topic_partition();
+            if self.routes.contains_key(partition) {
+                // Never used as a position: a stopped partition refuses it.
+                let offset = rdkafka::Offset::Offset(0);
+                let _ = again.add_partition_offset(&partition.topic, partition.partition, offset);
+            }
+        }
+        if again.count() > 0 {
+            // A seek goes through the same queue as the stop, so its answer, a refusal, comes when that is done.
+            let _ = self.client.unassign();
+            let _ = self.client.seek_partitions(again, SEEK_WAIT);
         }
     }
 
@@ -714,7 +736,11 @@ unsafe fn error_event(message: Message) -> SourceEvent {
         } else {
             c_string(rd::rd_kafka_topic_name(topic))
         };
-        (&*message, topic, c_string(rd::rd_kafka_message_errstr(message)))
+        (
+            &*message,
+            topic,
+            c_string(rd::rd_kafka_message_errstr(message)),
+        )
     };
     let topic_partition = TopicPartition::new(topic, message.partition);
     if message.err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF {
@@ -786,7 +812,9 @@ unsafe fn c_string(text: *const c_char) -> String {
         return String::new();
     }
     // SAFETY: by contract.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn topic_name(topic: &str) -> Result<CString> {
