@@ -21,7 +21,8 @@ use crate::tracker::{CellState, PartitionCell};
 pub const NULL_LENGTH: i32 = -1;
 
 /// What the columns of one row take, in bytes; counted into the batch's size beside its arenas.
-const ROW_BYTES: usize = 2 * size_of::<i32>() + 3 * size_of::<u32>() + 2 * size_of::<i32>() + 2 * size_of::<i64>();
+const ROW_BYTES: usize =
+    2 * size_of::<i32>() + 3 * size_of::<u32>() + 2 * size_of::<i32>() + 2 * size_of::<i64>();
 
 /// How a topic's timestamps are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,8 @@ impl Spans {
     fn push(&mut self, start: usize, length: Option<usize>) {
         // The builder refuses to grow an arena beyond what these types hold.
         self.start.push(start as u32);
-        self.length.push(length.map_or(NULL_LENGTH, |length| length as i32));
+        self.length
+            .push(length.map_or(NULL_LENGTH, |length| length as i32));
     }
 
     fn get<'a>(&self, row: usize, arena: &'a Bytes) -> Option<&'a [u8]> {
@@ -112,7 +114,9 @@ impl BatchData {
     }
 
     pub(crate) fn run_of(&self, row: usize) -> &RunData {
-        let index = self.runs.partition_point(|run| run.rows.end as usize <= row);
+        let index = self
+            .runs
+            .partition_point(|run| run.rows.end as usize <= row);
         &self.runs[index]
     }
 
@@ -215,7 +219,9 @@ impl BatchBuilder {
         self.data.timestamps_ms.push(timestamp_ms);
         self.data.keys.push(self.arena.len(), key.map(<[u8]>::len));
         self.arena.extend_from_slice(key.unwrap_or(&[]));
-        self.data.values.push(self.arena.len(), value.map(<[u8]>::len));
+        self.data
+            .values
+            .push(self.arena.len(), value.map(<[u8]>::len));
         self.arena.extend_from_slice(value.unwrap_or(&[]));
         if !self.data.headers.length.is_empty() {
             self.data.headers.push(self.arena.len(), None);
@@ -482,13 +488,7 @@ impl RecordBatch {
     ///
     /// [`Error::Argument`] when `rows` reaches beyond the batch, [`Error::Stale`] as above.
     pub fn acknowledge_rows(&self, rows: Range<usize>) -> Result<()> {
-        if rows.start > rows.end || rows.end > self.len() {
-            return Err(Error::argument(
-                "rows",
-                format!("{rows:?} reaches beyond the batch's {} records", self.len()),
-                "use row numbers below len()",
-            ));
-        }
+        self.check_rows(&rows)?;
         let mut stale = None;
         for (run, rows) in self.slice(rows).run_parts() {
             let interval = self.data.interval(run, &rows);
@@ -506,6 +506,33 @@ impl RecordBatch {
         }
     }
 
+    /// Gives back leased records of `rows` that will not be finished here, because their partition is being revoked
+    /// ([`RecordBatch::is_stale`]): the revoke then need not wait for them. They are not committed and are handled by the
+    /// partition's next owner. Any thread; what is finished already stays finished.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] when `rows` reaches beyond the batch.
+    pub fn release_rows(&self, rows: Range<usize>) -> Result<()> {
+        self.check_rows(&rows)?;
+        for (run, rows) in self.slice(rows).run_parts() {
+            let interval = self.data.interval(run, &rows);
+            run.cell.release(interval.start, interval.end);
+        }
+        Ok(())
+    }
+
+    fn check_rows(&self, rows: &Range<usize>) -> Result<()> {
+        if rows.start > rows.end || rows.end > self.len() {
+            return Err(Error::argument(
+                "rows",
+                format!("{rows:?} reaches beyond the batch's {} records", self.len()),
+                "use row numbers below len()",
+            ));
+        }
+        Ok(())
+    }
+
     /// Notes that the records are in the application's hands. One thread at a time.
     pub(crate) fn deliver(&self) {
         for (run, rows) in self.run_parts() {
@@ -521,7 +548,9 @@ impl RecordBatch {
         }
         let rows = parts.iter().map(RecordBatch::len).sum();
         let mut data = BatchBuilder::with_capacity(rows, 0).data;
-        let with_headers = parts.iter().any(|part| !part.data.headers.length.is_empty());
+        let with_headers = parts
+            .iter()
+            .any(|part| !part.data.headers.length.is_empty());
         data.received_us = parts.first().map_or(0, RecordBatch::received_us);
         for part in parts {
             let range = part.start..part.end;
@@ -563,4 +592,3 @@ impl<'b> IntoIterator for &'b RecordBatch {
         Box::new(self.iter())
     }
 }
-

@@ -38,22 +38,23 @@ mod shared;
 mod sink;
 
 // L4
-mod consumer;
 mod admin;
+mod consumer;
 pub mod embedded;
 mod producer;
 
 pub use admin::{Admin, NewTopic};
+pub use batch::{NULL_LENGTH, RecordBatch, Run, TimestampType};
 pub use config::{
     AdminConfig, Config, ConfigReport, ConfigValue, ConsumerConfig, GroupProtocol, IsolationLevel,
     OffsetReset, ProducerConfig, Scope, Translation,
 };
-pub use batch::{NULL_LENGTH, RecordBatch, Run, TimestampType};
 pub use consumer::{Consumer, RebalanceListener};
 pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Result, Severity};
 pub use partition::{Generation, Offset, TopicInfo, TopicPartition, TopicPartitionOffset};
 pub use producer::{
-    BatchOutcome, DROP_FLUSH_TIMEOUT, Delivery, DeliveryCallback, DeliveryFuture, Producer, ProducerRecord,
+    BatchOutcome, DROP_FLUSH_TIMEOUT, Delivery, DeliveryCallback, DeliveryFuture, Producer,
+    ProducerRecord,
 };
 pub use record::{Header, Headers, OwnedRecord, Record};
 pub use stats::{ConsumerStats, HistogramSnapshot, ProducerStats};

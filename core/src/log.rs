@@ -55,9 +55,10 @@ pub const TIDEGATE: &str = "tidegate";
 /// The target of librdkafka's lines.
 pub const LIBRDKAFKA: &str = "librdkafka";
 
-type Sink = dyn Fn(Level, &str, &str) + Send + Sync;
+/// A receiver of lines: level, target, message.
+pub type LogSink = Box<dyn Fn(Level, &str, &str) + Send + Sync>;
 
-static SINK: RwLock<Option<Arc<Sink>>> = RwLock::new(None);
+static SINK: RwLock<Option<Arc<LogSink>>> = RwLock::new(None);
 /// The least important level the sink is given.
 static SINK_LEVEL: AtomicU8 = AtomicU8::new(Level::Debug as u8);
 
@@ -76,8 +77,8 @@ static SINK_LEVEL: AtomicU8 = AtomicU8::new(Level::Debug as u8);
 /// }));
 /// log::clear_sink();
 /// ```
-pub fn set_sink(sink: Box<dyn Fn(Level, &str, &str) + Send + Sync>) {
-    *SINK.write() = Some(Arc::from(sink));
+pub fn set_sink(sink: LogSink) {
+    *SINK.write() = Some(Arc::new(sink));
 }
 
 /// Sends the lines to `tracing` again. A line that is being written on another thread may still reach the old sink.

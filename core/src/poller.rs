@@ -108,7 +108,10 @@ pub(crate) enum Next {
 enum Closing {
     No,
     /// What is finished is being committed.
-    Committing { id: Option<RequestId>, until_us: u64 },
+    Committing {
+        id: Option<RequestId>,
+        until_us: u64,
+    },
     /// The source is leaving the group.
     Leaving,
 }
@@ -279,7 +282,9 @@ impl<S: Source> Poller<S> {
             SourceEvent::Assign { .. } | SourceEvent::Revoke { .. } => {
                 self.waiting.push_back(event);
             }
-            SourceEvent::Starts { id, starts, error } => self.starts_found(id, starts, error, now_us),
+            SourceEvent::Starts { id, starts, error } => {
+                self.starts_found(id, starts, error, now_us)
+            }
             SourceEvent::Committed {
                 id,
                 result,
@@ -373,7 +378,9 @@ impl<S: Source> Poller<S> {
         for seeking in std::mem::take(&mut self.seeks) {
             let cell = &seeking.start.cell;
             if !cell.is_live() {
-                let _ = seeking.reply.send(Err(not_assigned(cell.topic_partition())));
+                let _ = seeking
+                    .reply
+                    .send(Err(not_assigned(cell.topic_partition())));
                 continue;
             }
             match self.source.seek(&seeking.start) {

@@ -91,7 +91,9 @@ impl<S: Source> Poller<S> {
                     protocol,
                     id,
                     until_us,
-                } if !id.is_some_and(|id| self.committer.is_in_flight(id)) || now_us >= until_us => {
+                } if !id.is_some_and(|id| self.committer.is_in_flight(id))
+                    || now_us >= until_us =>
+                {
                     self.release(&partitions, protocol);
                 }
                 unfinished => {

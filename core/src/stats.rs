@@ -220,7 +220,7 @@ metrics! {
     records_sent: Counter, "records", "Records accepted into the queue.";
     bytes_sent: Counter, "bytes", "Their keys and values.";
     records_delivered: Counter, "records", "Records the broker has acknowledged.";
-    records_failed: Counter, "records", "Accepted records that were not delivered; each is in the log or was told to its callback or future.";
+    records_failed: Counter, "records", "Accepted records that were not delivered: told to their callback or future, summed up in the log where they had none.";
     records_refused: Counter, "records", "Records not accepted: the call returned an error that says why.";
     queue_full_waits: Counter, "waits", "Calls that had to wait for room in the queue.";
     in_flight: Gauge, "records", "Records accepted and not reported yet.";

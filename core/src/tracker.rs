@@ -46,6 +46,9 @@ pub(crate) struct PartitionCell {
     ahead: Mutex<BTreeMap<i64, i64>>,
     /// The number of ranges in `ahead`, so that in-order completion need not take the lock to see that there are none.
     ahead_len: AtomicUsize,
+    /// Ranges handed out that nobody works on any more, unfinished; disjoint and not touching. They never move the
+    /// watermark: a revoke only stops waiting for them.
+    released: Mutex<BTreeMap<i64, i64>>,
 }
 
 impl PartitionCell {
@@ -64,6 +67,7 @@ impl PartitionCell {
             finished: AtomicI64::new(start),
             ahead: Mutex::new(BTreeMap::new()),
             ahead_len: AtomicUsize::new(0),
+            released: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -111,9 +115,28 @@ impl PartitionCell {
         self.finished.load(Ordering::Acquire)
     }
 
-    /// True when a record handed out is not finished.
+    /// True when a record handed out is neither finished nor released.
     pub(crate) fn has_in_hand(&self) -> bool {
-        self.finished() < self.handed()
+        let handed = self.handed();
+        let mut settled = self.finished();
+        if settled >= handed {
+            return false;
+        }
+        let ahead = self.ahead.lock();
+        let released = self.released.lock();
+        while settled < handed {
+            let next = end_of_range_at(&ahead, settled).max(end_of_range_at(&released, settled));
+            if next <= settled {
+                return true;
+            }
+            settled = next;
+        }
+        false
+    }
+
+    /// Notes that nobody works on the records of `[start, end)` any more, finished or not. They are not committed.
+    pub(crate) fn release(&self, start: i64, end: i64) {
+        insert(&mut self.released.lock(), start, end);
     }
 
     /// A number that changes whenever a record is finished, ahead of the watermark or at it.
@@ -183,6 +206,14 @@ impl PartitionCell {
     }
 }
 
+/// Where the range that holds `offset` ends, or `offset` if there is none.
+fn end_of_range_at(ranges: &BTreeMap<i64, i64>, offset: i64) -> i64 {
+    match ranges.range(..=offset).next_back() {
+        Some((_, &end)) => end.max(offset),
+        None => offset,
+    }
+}
+
 /// Adds a range, joined with those it overlaps or touches.
 fn insert(ranges: &mut BTreeMap<i64, i64>, mut start: i64, mut end: i64) {
     if start >= end {
@@ -245,6 +276,22 @@ mod tests {
         assert_eq!(cell.finished(), 5);
         cell.complete(5, 6);
         assert_eq!(cell.finished(), 10);
+    }
+
+    #[test]
+    fn a_released_record_is_not_waited_for_and_not_committed() {
+        let cell = cell(0);
+        cell.deliver(0, 10);
+        cell.complete(0, 2);
+        cell.release(3, 5);
+        cell.complete(5, 6);
+        cell.release(6, 10);
+        assert!(cell.has_in_hand(), "record 2");
+        cell.complete(2, 3);
+        assert!(!cell.has_in_hand());
+        assert_eq!(cell.finished(), 3);
+        cell.deliver(10, 11);
+        assert!(cell.has_in_hand(), "record 10");
     }
 
     #[test]

@@ -18,7 +18,9 @@ pub(crate) fn check(settings: &Settings, report: &mut ConfigReport) {
     for setting in settings.iter().filter(|setting| !setting.row.own) {
         let mut one = ClientConfig::new();
         one.set(setting.row.name, &setting.text);
-        let Err(refusal) = one.create_native_config() else { continue };
+        let Err(refusal) = one.create_native_config() else {
+            continue;
+        };
         // librdkafka's sentence repeats the value.
         let reason = match refusal {
             KafkaError::ClientConfig(_, sentence, _, _) if !setting.row.sensitive => {

@@ -200,7 +200,11 @@ const DRAIN_MS: u64 = 15_000;
 impl ConsumerConfig {
     /// From settings that passed every rule: each value is set and legal, or its default is.
     pub(crate) fn from_settings(s: &Settings, report: ConfigReport) -> ConsumerConfig {
-        let number = |name: &str| s.integer(name).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+        let number = |name: &str| {
+            s.integer(name)
+                .and_then(|n| u64::try_from(n).ok())
+                .unwrap_or(0)
+        };
         let max_poll_interval_ms = number("max.poll.interval.ms");
         let drain_ms = match s.given("tidegate.revoke.drain.ms") {
             Some(_) => number("tidegate.revoke.drain.ms"),

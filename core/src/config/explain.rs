@@ -46,7 +46,11 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.is_known() {
             return match self.nearest {
-                Some(near) => write!(f, "{} is not a known property; did you mean {near}?", self.name),
+                Some(near) => write!(
+                    f,
+                    "{} is not a known property; did you mean {near}?",
+                    self.name
+                ),
                 None => write!(f, "{} is not a known property", self.name),
             };
         }
@@ -63,9 +67,17 @@ impl fmt::Display for Explanation {
 fn fmt_java(f: &mut fmt::Formatter<'_>, java: &JavaProperty) -> fmt::Result {
     match java.counterpart {
         Counterpart::Same { note: "" } => Ok(()),
-        Counterpart::Same { note } => writeln!(f, "Compared with the Java client ({}): {note}.", java.clients),
+        Counterpart::Same { note } => writeln!(
+            f,
+            "Compared with the Java client ({}): {note}.",
+            java.clients
+        ),
         Counterpart::Translated { to, note, .. } => {
-            writeln!(f, "{} of the Java client ({}) is translated to {to}: {note}.", java.name, java.clients)
+            writeln!(
+                f,
+                "{} of the Java client ({}) is translated to {to}: {note}.",
+                java.name, java.clients
+            )
         }
         Counterpart::Settled { values, remedy } => write!(
             f,
@@ -75,7 +87,11 @@ fn fmt_java(f: &mut fmt::Formatter<'_>, java: &JavaProperty) -> fmt::Result {
             values.join(", ")
         ),
         Counterpart::Absent { remedy } => {
-            write!(f, "{} of the Java client ({}) has no counterpart: {remedy}.", java.name, java.clients)
+            write!(
+                f,
+                "{} of the Java client ({}) has no counterpart: {remedy}.",
+                java.name, java.clients
+            )
         }
     }
 }
@@ -120,9 +136,19 @@ pub(crate) fn remarks(property: &Property) -> Vec<String> {
 }
 
 fn fmt_property(f: &mut fmt::Formatter<'_>, property: &Property) -> fmt::Result {
-    writeln!(f, "{} ({}): {}", property.name, clients(property), property.doc)?;
+    writeln!(
+        f,
+        "{} ({}): {}",
+        property.name,
+        clients(property),
+        property.doc
+    )?;
     writeln!(f, "  values:  {}", property.legal())?;
-    let default = if property.default.is_empty() { "none" } else { property.default };
+    let default = if property.default.is_empty() {
+        "none"
+    } else {
+        property.default
+    };
     write!(f, "  default: {default}")?;
     for remark in remarks(property) {
         write!(f, "\n  {remark}")?;

@@ -30,7 +30,9 @@ pub use client::{
 pub use explain::{Explanation, explain};
 pub use page::reference_page;
 pub use recommended::{RECOMMENDED_CONSUMER, RECOMMENDED_PRODUCER};
-pub use table::{Conversion, Counterpart, JavaProperty, Kind, Property, Scope, java_properties, properties};
+pub use table::{
+    Conversion, Counterpart, JavaProperty, Kind, Property, Scope, java_properties, properties,
+};
 pub use value::ConfigValue;
 
 use crate::error::{ConfigProblems, Error, Result};

@@ -76,7 +76,7 @@ mod tests {
             ("session.timeuot.ms", "session.timeout.ms"),
             ("max.poll.record", "max.poll.records"),
             ("key.deserialiser", "key.deserializer"),
-            ("tidegate.drain.ms", "tidegate.revoke.drain.ms"),
+            ("tidegate.revoke.drain", "tidegate.revoke.drain.ms"),
             ("ack", "acks"),
             ("fetch.max.wait", "fetch.max.wait.ms"),
             ("security_protocol", "security.protocol"),

@@ -51,9 +51,15 @@ pub fn reference_page() -> String {
     recommended(&mut page, "producer", RECOMMENDED_PRODUCER);
     page.push_str(PRODUCER);
     table(&mut page, "Properties of Tidegate", |row| row.own);
-    table(&mut page, "Properties of every client", |row| of(row, Scope::Global));
-    table(&mut page, "Properties of consumers", |row| of(row, Scope::Consumer));
-    table(&mut page, "Properties of producers", |row| of(row, Scope::Producer));
+    table(&mut page, "Properties of every client", |row| {
+        of(row, Scope::Global)
+    });
+    table(&mut page, "Properties of consumers", |row| {
+        of(row, Scope::Consumer)
+    });
+    table(&mut page, "Properties of producers", |row| {
+        of(row, Scope::Producer)
+    });
     callbacks(&mut page);
     java(&mut page);
     page.push_str(TAIL);
@@ -65,7 +71,10 @@ fn of(row: &Property, scope: Scope) -> bool {
 }
 
 fn recommended(page: &mut String, client: &str, rows: &[(&str, &str, &str)]) {
-    let _ = writeln!(page, "\n## Recommended {client} configuration\n\n| property | value | why |\n|---|---|---|");
+    let _ = writeln!(
+        page,
+        "\n## Recommended {client} configuration\n\n| property | value | why |\n|---|---|---|"
+    );
     for (name, value, why) in rows {
         let _ = writeln!(page, "| `{name}` | `{value}` | {why} |");
     }
@@ -77,7 +86,10 @@ fn cell(text: &str) -> String {
 }
 
 fn table(page: &mut String, title: &str, wanted: impl Fn(&Property) -> bool) {
-    let _ = writeln!(page, "\n## {title}\n\n| property | values | default | |\n|---|---|---|---|");
+    let _ = writeln!(
+        page,
+        "\n## {title}\n\n| property | values | default | |\n|---|---|---|---|"
+    );
     for row in properties().iter().filter(|row| wanted(row)) {
         let default = match row.default {
             "" => String::new(),
@@ -117,11 +129,20 @@ fn java(page: &mut String) {
             Counterpart::Same { note } => format!("same name; {note}"),
             Counterpart::Translated { to, note, .. } => format!("`{to}`: {note}"),
             Counterpart::Settled { values, remedy } => {
-                format!("accepted with the value {}; otherwise: {remedy}", values.join(", "))
+                format!(
+                    "accepted with the value {}; otherwise: {remedy}",
+                    values.join(", ")
+                )
             }
             Counterpart::Absent { remedy } => format!("no counterpart: {remedy}"),
         };
         let any = if java.name.ends_with('.') { "*" } else { "" };
-        let _ = writeln!(page, "| `{}{any}` | {} | {} |", java.name, java.clients, cell(&here));
+        let _ = writeln!(
+            page,
+            "| `{}{any}` | {} | {} |",
+            java.name,
+            java.clients,
+            cell(&here)
+        );
     }
 }

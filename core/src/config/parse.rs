@@ -66,14 +66,17 @@ pub(crate) fn parse(row: &Property, value: &ConfigValue) -> Result<Parsed, Wrong
             let legal = format!("write {}", row.legal());
             let number = match value {
                 ConfigValue::Text(text) => text.trim().parse::<f64>().ok(),
-                #[allow(clippy::cast_precision_loss)] // a rounded giant is out of range just the same
+                #[allow(clippy::cast_precision_loss)]
+                // a rounded giant is out of range just the same
                 ConfigValue::Integer(number) => Some(*number as f64),
                 ConfigValue::Float(number) => Some(*number),
                 ConfigValue::Boolean(_) => None,
             };
             match number {
                 Some(number) if (min..=max).contains(&number) => Ok(plain(number.to_string())),
-                Some(number) if !number.is_nan() => wrong(format!("is outside {min} to {max}"), legal),
+                Some(number) if !number.is_nan() => {
+                    wrong(format!("is outside {min} to {max}"), legal)
+                }
                 _ => wrong("is not a number", legal),
             }
         }
@@ -81,7 +84,10 @@ pub(crate) fn parse(row: &Property, value: &ConfigValue) -> Result<Parsed, Wrong
             let given = value.to_text();
             match find_word(words, given.trim()) {
                 Some(word) => Ok(plain(word)),
-                None => wrong("is not one of its values", format!("write one of {}", row.legal())),
+                None => wrong(
+                    "is not one of its values",
+                    format!("write one of {}", row.legal()),
+                ),
             }
         }
         Kind::Several(words) => several(row, words, &value.to_text()),
@@ -91,9 +97,14 @@ pub(crate) fn parse(row: &Property, value: &ConfigValue) -> Result<Parsed, Wrong
 fn text(row: &Property, value: &ConfigValue) -> Result<Parsed, Wrong> {
     let given = value.to_text();
     if given.trim().is_empty() {
-        return Ok(Parsed { text: None, note: None });
+        return Ok(Parsed {
+            text: None,
+            note: None,
+        });
     }
-    if row.name == "broker.version.fallback" && (given.starts_with("0.7.") || given.starts_with("0.6.")) {
+    if row.name == "broker.version.fallback"
+        && (given.starts_with("0.7.") || given.starts_with("0.6."))
+    {
         return wrong("is too old", "write 0.8.0 or later");
     }
     if row.name == "topic.blacklist" || row.name == "plugin.library.paths" {
@@ -106,7 +117,9 @@ fn text(row: &Property, value: &ConfigValue) -> Result<Parsed, Wrong> {
 fn boolean(value: &ConfigValue) -> Result<Parsed, Wrong> {
     let yes = match value {
         ConfigValue::Boolean(yes) => Some(*yes),
-        ConfigValue::Integer(number) => [false, true].get(usize::try_from(*number).unwrap_or(2)).copied(),
+        ConfigValue::Integer(number) => [false, true]
+            .get(usize::try_from(*number).unwrap_or(2))
+            .copied(),
         ConfigValue::Float(_) => None,
         ConfigValue::Text(text) => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "t" | "1" => Some(true),
@@ -122,7 +135,11 @@ fn boolean(value: &ConfigValue) -> Result<Parsed, Wrong> {
 
 fn several(row: &Property, words: &[&'static str], given: &str) -> Result<Parsed, Wrong> {
     let mut chosen: Vec<String> = Vec::new();
-    for part in given.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in given
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         // `debug=all,-fetch` takes a context away again.
         let (sign, bare) = match part.strip_prefix('-') {
             Some(bare) if row.name == "debug" => ("-", bare),
@@ -139,26 +156,36 @@ fn several(row: &Property, words: &[&'static str], given: &str) -> Result<Parsed
         }
     }
     if chosen.is_empty() && !given.trim().is_empty() {
-        return wrong("holds no word", format!("write some of {}", words.join(", ")));
+        return wrong(
+            "holds no word",
+            format!("write some of {}", words.join(", ")),
+        );
     }
     let text = (!chosen.is_empty()).then(|| chosen.join(","));
     Ok(Parsed { text, note: None })
 }
 
 fn find_word(words: &[&'static str], given: &str) -> Option<&'static str> {
-    words.iter().find(|word| word.eq_ignore_ascii_case(given)).copied()
+    words
+        .iter()
+        .find(|word| word.eq_ignore_ascii_case(given))
+        .copied()
 }
 
 fn word(text: &str, words: &[(&str, i64)]) -> Option<i64> {
     let text = text.trim();
-    let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+    let found = words
+        .iter()
+        .find(|(word, _)| word.eq_ignore_ascii_case(text));
     found.map(|(_, number)| *number)
 }
 
 /// "5000", and also "5000.0" or "5e3", which configuration files bring forth.
 fn integer_of_text(text: &str) -> Option<i64> {
     let text = text.trim();
-    text.parse::<i64>().ok().or_else(|| integer_of_float(text.parse().ok()?))
+    text.parse::<i64>()
+        .ok()
+        .or_else(|| integer_of_float(text.parse().ok()?))
 }
 
 /// Doubles hold whole numbers exactly up to this one.
@@ -172,7 +199,10 @@ fn integer_of_float(number: f64) -> Option<i64> {
 /// Spellings of the Java client that librdkafka does not know.
 fn java_spelling(row: &Property, given: &str) -> Result<Option<Parsed>, Wrong> {
     let rewritten = |text: &str, note: String| {
-        Ok(Some(Parsed { text: Some(text.to_owned()), note: Some(note) }))
+        Ok(Some(Parsed {
+            text: Some(text.to_owned()),
+            note: Some(note),
+        }))
     };
     match row.name {
         "auto.offset.reset" if given.eq_ignore_ascii_case("none") => {
@@ -187,9 +217,17 @@ fn java_spelling(row: &Property, given: &str) -> Result<Option<Parsed>, Wrong> {
         }
         "partition.assignment.strategy" if given.contains("Assignor") => {
             let mut names = Vec::new();
-            for part in given.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            for part in given
+                .split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+            {
                 // "class org.apache..." is how Java prints its own default.
-                let class = part.strip_prefix("class ").unwrap_or(part).rsplit('.').next();
+                let class = part
+                    .strip_prefix("class ")
+                    .unwrap_or(part)
+                    .rsplit('.')
+                    .next();
                 match ASSIGNORS.iter().find(|(java, _)| Some(*java) == class) {
                     Some((_, Some(name))) => names.push(*name),
                     Some((_, None)) => {
@@ -206,7 +244,10 @@ fn java_spelling(row: &Property, given: &str) -> Result<Option<Parsed>, Wrong> {
                 Kind::Several(words) => several(row, words, &joined.to_text())?,
                 _ => return Ok(None),
             };
-            parsed.note = Some(format!("assignor classes are {} in librdkafka", names.join(",")));
+            parsed.note = Some(format!(
+                "assignor classes are {} in librdkafka",
+                names.join(",")
+            ));
             Ok(Some(parsed))
         }
         _ => Ok(None),

@@ -44,10 +44,15 @@ enum Meaning {
 
 fn meaning(scope: Scope, name: &str) -> Meaning {
     // One name, two meanings: librdkafka knows the producer's only.
-    if name == "request.timeout.ms" && scope != Scope::Producer
+    if name == "request.timeout.ms"
+        && scope != Scope::Producer
         && let Some(row) = table::find("socket.timeout.ms")
     {
-        return Meaning::Translated(row, Conversion::AsIs, "how long a request may take, on this client");
+        return Meaning::Translated(
+            row,
+            Conversion::AsIs,
+            "how long a request may take, on this client",
+        );
     }
     if let Some(row) = table::find(name) {
         return Meaning::Row(row);
@@ -94,12 +99,7 @@ impl Settings {
                 if values.iter().any(|v| v.eq_ignore_ascii_case(given.trim())) {
                     self.translated(name, "", "needs no counterpart, Tidegate works that way");
                 } else {
-                    self.say(
-                        Severity::Error,
-                        name,
-                        value,
-                        no_counterpart(remedy),
-                    );
+                    self.say(Severity::Error, name, value, no_counterpart(remedy));
                 }
             }
             Meaning::Absent(remedy) => {
@@ -134,12 +134,20 @@ impl Settings {
         }
         if let Some(why) = row.missing {
             let (why, remedy) = why.split_once("; ").unwrap_or((why, "leave it out"));
-            return self.say(Severity::Error, name, value, Wrong {
-                reason: why.to_owned(),
-                remedy: remedy.to_owned(),
-            });
+            return self.say(
+                Severity::Error,
+                name,
+                value,
+                Wrong {
+                    reason: why.to_owned(),
+                    remedy: remedy.to_owned(),
+                },
+            );
         }
-        let Parsed { text, note: spelling } = match parse::parse(row, converted) {
+        let Parsed {
+            text,
+            note: spelling,
+        } = match parse::parse(row, converted) {
             Ok(parsed) => parsed,
             Err(wrong) => {
                 self.broken.insert(row.name);
@@ -148,54 +156,91 @@ impl Settings {
         };
         if let Some((kept, why)) = row.kept {
             if text.as_deref() != Some(kept) {
-                self.say(Severity::Warning, name, value, Wrong {
-                    reason: match kept {
-                        "" => format!("is not used: {why}"),
-                        kept => format!("is not used, Tidegate keeps it at {kept}: {why}"),
+                self.say(
+                    Severity::Warning,
+                    name,
+                    value,
+                    Wrong {
+                        reason: match kept {
+                            "" => format!("is not used: {why}"),
+                            kept => format!("is not used, Tidegate keeps it at {kept}: {why}"),
+                        },
+                        remedy: "leave it out".to_owned(),
                     },
-                    remedy: "leave it out".to_owned(),
-                });
+                );
             }
             return;
         }
         if row.deprecated {
-            self.say(Severity::Warning, name, value, Wrong {
-                reason: "is deprecated in librdkafka".to_owned(),
-                remedy: "leave it out".to_owned(),
-            });
+            self.say(
+                Severity::Warning,
+                name,
+                value,
+                Wrong {
+                    reason: "is deprecated in librdkafka".to_owned(),
+                    remedy: "leave it out".to_owned(),
+                },
+            );
         }
-        if let Some(note) = note.map(str::to_owned).into_iter().chain(spelling).reduce(|a, b| format!("{a}; {b}")) {
+        if let Some(note) = note
+            .map(str::to_owned)
+            .into_iter()
+            .chain(spelling)
+            .reduce(|a, b| format!("{a}; {b}"))
+        {
             self.translated(name, row.name, &note);
         }
         // An empty text is how librdkafka spells "not set".
         let Some(text) = text else {
             if NEVER_EMPTY.contains(&row.name) {
-                self.say(Severity::Error, name, value, Wrong {
-                    reason: "is empty".to_owned(),
-                    remedy: "write a name, or leave it out".to_owned(),
-                });
+                self.say(
+                    Severity::Error,
+                    name,
+                    value,
+                    Wrong {
+                        reason: "is empty".to_owned(),
+                        remedy: "write a name, or leave it out".to_owned(),
+                    },
+                );
             }
             return;
         };
         match self.set.get(row.name) {
             Some(other) if other.text != text => {
-                let reason = format!("is the same property as {}, which has another value", other.from);
-                self.say(Severity::Error, name, value, Wrong {
-                    reason,
-                    remedy: "write one of the two".to_owned(),
-                });
+                let reason = format!(
+                    "is the same property as {}, which has another value",
+                    other.from
+                );
+                self.say(
+                    Severity::Error,
+                    name,
+                    value,
+                    Wrong {
+                        reason,
+                        remedy: "write one of the two".to_owned(),
+                    },
+                );
             }
             Some(_) => {}
             None => {
                 let shown = shown(name, row, value);
-                self.set.insert(row.name, Setting { row, text, from: name.to_owned(), shown });
+                self.set.insert(
+                    row.name,
+                    Setting {
+                        row,
+                        text,
+                        from: name.to_owned(),
+                        shown,
+                    },
+                );
             }
         }
     }
 
     fn of_another_client(&mut self, row: &'static Property, name: &str, value: &ConfigValue) {
         let (owner, here) = (row.scope.client(), self.scope.client());
-        let reason = format!("is a property of {owner}s, and this is the configuration of a {here}");
+        let reason =
+            format!("is a property of {owner}s, and this is the configuration of a {here}");
         let reason = reason.replace("of a admin", "of an admin");
         let remedy = format!("set it on the {owner}");
         // One file for all clients is common, and an admin client reads from it what it needs.
@@ -209,7 +254,11 @@ impl Settings {
     fn translated(&mut self, from: &str, to: &str, note: &str) {
         self.report.translations.push(Translation {
             from: from.to_owned(),
-            to: if from == to { String::new() } else { to.to_owned() },
+            to: if from == to {
+                String::new()
+            } else {
+                to.to_owned()
+            },
             note: note.to_owned(),
         });
     }
@@ -245,14 +294,30 @@ impl Settings {
         };
         let property = self.name_of(name).to_owned();
         let (reason, remedy) = (reason.into(), remedy.into());
-        self.report.add(ConfigProblem { property, value, reason, remedy, severity });
+        self.report.add(ConfigProblem {
+            property,
+            value,
+            reason,
+            remedy,
+            severity,
+        });
     }
 
-    pub(crate) fn error(&mut self, name: &'static str, reason: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn error(
+        &mut self,
+        name: &'static str,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.add(Severity::Error, name, reason, remedy);
     }
 
-    pub(crate) fn warn(&mut self, name: &'static str, reason: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn warn(
+        &mut self,
+        name: &'static str,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.add(Severity::Warning, name, reason, remedy);
     }
 
@@ -272,7 +337,9 @@ impl Settings {
             return None;
         }
         let default = || table::find(name).map(|row| row.default);
-        self.given(name).or_else(default).filter(|text| !text.is_empty())
+        self.given(name)
+            .or_else(default)
+            .filter(|text| !text.is_empty())
     }
 
     /// The value the user set.
@@ -323,14 +390,21 @@ fn shown(name: &str, row: &Property, value: &ConfigValue) -> String {
 }
 
 /// `Ok(None)`: the setting has no effect in this configuration.
-fn convert(config: &Config, how: Conversion, value: &ConfigValue) -> Result<Option<ConfigValue>, Wrong> {
+fn convert(
+    config: &Config,
+    how: Conversion,
+    value: &ConfigValue,
+) -> Result<Option<ConfigValue>, Wrong> {
     let given = value.to_text();
     let number = given.trim().parse::<i64>().ok();
     match how {
         Conversion::AsIs => Ok(Some(value.clone())),
         Conversion::BytesToKilobytes => match number {
             Some(bytes) if bytes >= 0 => Ok(Some(ConfigValue::Integer(kilobytes(bytes)))),
-            Some(_) => Err(Wrong { reason: "is negative".to_owned(), remedy: "write a number of bytes".to_owned() }),
+            Some(_) => Err(Wrong {
+                reason: "is negative".to_owned(),
+                remedy: "write a number of bytes".to_owned(),
+            }),
             None => Ok(Some(value.clone())),
         },
         Conversion::SocketBuffer => match number {
@@ -339,7 +413,12 @@ fn convert(config: &Config, how: Conversion, value: &ConfigValue) -> Result<Opti
         },
         Conversion::PartitionerClass => {
             let given = given.trim();
-            let class = given.strip_prefix("class ").unwrap_or(given).rsplit('.').next().unwrap_or(given);
+            let class = given
+                .strip_prefix("class ")
+                .unwrap_or(given)
+                .rsplit('.')
+                .next()
+                .unwrap_or(given);
             match class {
                 "DefaultPartitioner" => Ok(Some(ConfigValue::from("murmur2_random"))),
                 "RoundRobinPartitioner" | "UniformStickyPartitioner" => Err(Wrong {
@@ -354,8 +433,11 @@ fn convert(config: &Config, how: Conversion, value: &ConfigValue) -> Result<Opti
             }
         }
         Conversion::LevelOf(codec) => {
-            let chosen = config.get("compression.type").or_else(|| config.get("compression.codec"));
-            let chosen = chosen.is_some_and(|value| value.to_text().trim().eq_ignore_ascii_case(codec));
+            let chosen = config
+                .get("compression.type")
+                .or_else(|| config.get("compression.codec"));
+            let chosen =
+                chosen.is_some_and(|value| value.to_text().trim().eq_ignore_ascii_case(codec));
             Ok(chosen.then(|| value.clone()))
         }
     }

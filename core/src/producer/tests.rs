@@ -623,9 +623,23 @@ fn dropping_a_producer_whose_broker_is_down_is_bounded_and_says_what_is_lost() {
 }
 
 #[test]
+fn a_flush_does_not_wait_for_the_linger_time() {
+    let broker = Broker::with_topics(&[("t", 4)]).unwrap();
+    let producer = producer(&broker, &[("linger.ms", "60000")]);
+    for round in 0..5 {
+        for _ in 0..100 {
+            producer.send(&ProducerRecord::new("t").value("v")).unwrap();
+        }
+        let started = Instant::now();
+        producer.flush(WAIT).unwrap();
+        assert!(started.elapsed() < Duration::from_secs(10), "round {round}");
+    }
+}
+
+#[test]
 fn close_is_prompt_idempotent_and_final() {
     let broker = Broker::with_topics(&[("t", 1)]).unwrap();
-    let producer = producer(&broker, &[("linger.ms", "5000")]);
+    let producer = producer(&broker, &[("linger.ms", "60000")]);
     let record = ProducerRecord::new("t").value("v");
     producer.send(&record).unwrap();
     let clone = producer.clone();

@@ -33,11 +33,14 @@ impl ClientContext for Context {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        log::emit(
-            Level::Debug,
-            LIBRDKAFKA,
-            format_args!("STATS: {}", String::from_utf8_lossy(statistics)),
-        );
+        if log::enabled(Level::Debug) {
+            let statistics = String::from_utf8_lossy(statistics);
+            log::emit(
+                Level::Debug,
+                LIBRDKAFKA,
+                format_args!("STATS: {statistics}"),
+            );
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -13,8 +13,10 @@ pub(super) fn apply(s: &mut Settings) {
     commits(s);
     sizes(s);
     drain(s);
-    if let (Some(wait), Some(socket)) = (s.integer("fetch.wait.max.ms"), s.integer("socket.timeout.ms"))
-        && wait + 1000 > socket
+    if let (Some(wait), Some(socket)) = (
+        s.integer("fetch.wait.max.ms"),
+        s.integer("socket.timeout.ms"),
+    ) && wait + 1000 > socket
     {
         s.warn(
             "fetch.wait.max.ms",
@@ -59,7 +61,8 @@ fn classic(s: &mut Settings) {
     }
     if let (Some(session), Some(beat)) = (session, s.integer("heartbeat.interval.ms")) {
         let third = (session / 3).max(1);
-        let remedy = format!("write at most {third}, a third of the session, or raise session.timeout.ms");
+        let remedy =
+            format!("write at most {third}, a third of the session, or raise session.timeout.ms");
         if beat >= session {
             s.error(
                 "heartbeat.interval.ms",
@@ -76,7 +79,10 @@ fn classic(s: &mut Settings) {
     }
     if let Some(names) = s.given("partition.assignment.strategy") {
         let names: Vec<&str> = names.split(',').collect();
-        let cooperative = names.iter().filter(|name| **name == "cooperative-sticky").count();
+        let cooperative = names
+            .iter()
+            .filter(|name| **name == "cooperative-sticky")
+            .count();
         if cooperative > 0 && cooperative < names.len() {
             s.error(
                 "partition.assignment.strategy",
@@ -97,19 +103,36 @@ fn classic(s: &mut Settings) {
 /// With the new protocol the broker decides; librdkafka refuses these.
 fn kip848(s: &mut Settings) {
     for (name, remedy) in [
-        ("session.timeout.ms", "leave it out; the broker's group.consumer.session.timeout.ms decides"),
-        ("heartbeat.interval.ms", "leave it out; the broker's group.consumer.heartbeat.interval.ms decides"),
-        ("partition.assignment.strategy", "leave it out, or write group.remote.assignor=uniform or range"),
+        (
+            "session.timeout.ms",
+            "leave it out; the broker's group.consumer.session.timeout.ms decides",
+        ),
+        (
+            "heartbeat.interval.ms",
+            "leave it out; the broker's group.consumer.heartbeat.interval.ms decides",
+        ),
+        (
+            "partition.assignment.strategy",
+            "leave it out, or write group.remote.assignor=uniform or range",
+        ),
         ("group.protocol.type", "leave it out"),
     ] {
         if s.is_set(name) {
-            s.error(name, "is not supported with group.protocol=consumer", remedy);
+            s.error(
+                name,
+                "is not supported with group.protocol=consumer",
+                remedy,
+            );
         }
     }
     if let Some(assignor) = s.given("group.remote.assignor")
         && !["uniform", "range"].contains(&assignor)
     {
-        s.warn("group.remote.assignor", "is not an assignor that brokers have by default", "write uniform or range");
+        s.warn(
+            "group.remote.assignor",
+            "is not an assignor that brokers have by default",
+            "write uniform or range",
+        );
     }
 }
 
@@ -127,8 +150,14 @@ fn commits(s: &mut Settings) {
 const FRAMING_BYTES: i64 = 512;
 
 fn sizes(s: &mut Settings) {
-    let names = ["fetch.max.bytes", "message.max.bytes", "queued.max.messages.kbytes"];
-    let [Some(fetch), Some(message), Some(queued)] = names.map(|name| s.integer(name)) else { return };
+    let names = [
+        "fetch.max.bytes",
+        "message.max.bytes",
+        "queued.max.messages.kbytes",
+    ];
+    let [Some(fetch), Some(message), Some(queued)] = names.map(|name| s.integer(name)) else {
+        return;
+    };
     if s.is_set("fetch.max.bytes") && fetch < message {
         s.error(
             "fetch.max.bytes",
@@ -137,13 +166,21 @@ fn sizes(s: &mut Settings) {
         );
     }
     // librdkafka fits the default to the two others.
-    let fetch = if s.is_set("fetch.max.bytes") { fetch } else { fetch.min(queued * 1024).max(message) };
+    let fetch = if s.is_set("fetch.max.bytes") {
+        fetch
+    } else {
+        fetch.min(queued * 1024).max(message)
+    };
     if s.is_set("receive.message.max.bytes")
-        && s.integer("receive.message.max.bytes").is_some_and(|receive| receive < fetch + FRAMING_BYTES)
+        && s.integer("receive.message.max.bytes")
+            .is_some_and(|receive| receive < fetch + FRAMING_BYTES)
     {
         s.error(
             "receive.message.max.bytes",
-            format!("is below fetch.max.bytes + {FRAMING_BYTES}, here {}", fetch + FRAMING_BYTES),
+            format!(
+                "is below fetch.max.bytes + {FRAMING_BYTES}, here {}",
+                fetch + FRAMING_BYTES
+            ),
             "raise it, leave it out, or lower fetch.max.bytes",
         );
     }
@@ -152,15 +189,22 @@ fn sizes(s: &mut Settings) {
     {
         s.warn(
             "queued.max.messages.kbytes",
-            format!("is below max.partition.fetch.bytes={partition}: one fetch overshoots the bound"),
-            format!("write at least {}, or lower max.partition.fetch.bytes", kilobytes(partition)),
+            format!(
+                "is below max.partition.fetch.bytes={partition}: one fetch overshoots the bound"
+            ),
+            format!(
+                "write at least {}, or lower max.partition.fetch.bytes",
+                kilobytes(partition)
+            ),
         );
     }
 }
 
 fn drain(s: &mut Settings) {
-    if let (Some(drain), Some(poll)) = (s.integer("tidegate.revoke.drain.ms"), s.integer("max.poll.interval.ms"))
-        && drain >= poll
+    if let (Some(drain), Some(poll)) = (
+        s.integer("tidegate.revoke.drain.ms"),
+        s.integer("max.poll.interval.ms"),
+    ) && drain >= poll
     {
         s.error(
             "tidegate.revoke.drain.ms",

@@ -42,19 +42,26 @@ fn transactions(s: &mut Settings) {
             "leave enable.idempotence out, or write true",
         );
     }
-    let Some(transaction) = s.integer("transaction.timeout.ms") else { return };
+    let Some(transaction) = s.integer("transaction.timeout.ms") else {
+        return;
+    };
     if s.is_set("socket.timeout.ms")
-        && s.integer("socket.timeout.ms").is_some_and(|socket| socket > transaction + SOCKET_MARGIN_MS)
+        && s.integer("socket.timeout.ms")
+            .is_some_and(|socket| socket > transaction + SOCKET_MARGIN_MS)
     {
         s.error(
             "socket.timeout.ms",
             format!("is above transaction.timeout.ms={transaction} + {SOCKET_MARGIN_MS}"),
-            format!("write at most {}, or leave it out", transaction + SOCKET_MARGIN_MS),
+            format!(
+                "write at most {}, or leave it out",
+                transaction + SOCKET_MARGIN_MS
+            ),
         );
     }
     if is_idempotent(s)
         && s.is_set("delivery.timeout.ms")
-        && s.integer("delivery.timeout.ms").is_some_and(|delivery| delivery > transaction)
+        && s.integer("delivery.timeout.ms")
+            .is_some_and(|delivery| delivery > transaction)
     {
         s.error(
             "delivery.timeout.ms",
@@ -74,10 +81,17 @@ fn idempotence(s: &mut Settings) {
         "idempotence, which transactional.id switches on,"
     };
     if s.integer("acks").is_some_and(|acks| acks != -1) {
-        s.error("acks", format!("contradicts {because} which needs acks=all"), "write acks=all, or enable.idempotence=false");
+        s.error(
+            "acks",
+            format!("contradicts {because} which needs acks=all"),
+            "write acks=all, or enable.idempotence=false",
+        );
     }
     let in_flight = "max.in.flight.requests.per.connection";
-    if s.is_set(in_flight) && s.integer(in_flight).is_some_and(|n| n > IDEMPOTENT_IN_FLIGHT) {
+    if s.is_set(in_flight)
+        && s.integer(in_flight)
+            .is_some_and(|n| n > IDEMPOTENT_IN_FLIGHT)
+    {
         s.error(
             in_flight,
             format!("contradicts {because} which allows at most {IDEMPOTENT_IN_FLIGHT}"),
@@ -85,9 +99,15 @@ fn idempotence(s: &mut Settings) {
         );
     }
     if s.integer("retries") == Some(0) {
-        s.error("retries", format!("contradicts {because} which needs at least 1"), "write at least 1, or enable.idempotence=false");
+        s.error(
+            "retries",
+            format!("contradicts {because} which needs at least 1"),
+            "write at least 1, or enable.idempotence=false",
+        );
     }
-    if s.integer("queue.buffering.backpressure.threshold").is_some_and(|n| n > 1) {
+    if s.integer("queue.buffering.backpressure.threshold")
+        .is_some_and(|n| n > 1)
+    {
         s.error(
             "queue.buffering.backpressure.threshold",
             format!("contradicts {because} which needs 1"),
@@ -95,7 +115,11 @@ fn idempotence(s: &mut Settings) {
         );
     }
     if s.given("queuing.strategy") == Some("lifo") {
-        s.error("queuing.strategy", format!("contradicts {because} which needs fifo"), "leave it out");
+        s.error(
+            "queuing.strategy",
+            format!("contradicts {because} which needs fifo"),
+            "leave it out",
+        );
     }
 }
 
@@ -106,30 +130,45 @@ fn linger(s: &mut Settings) {
     } else {
         "delivery.timeout.ms"
     };
-    let (Some(linger), Some(limit)) = (s.float("linger.ms"), s.float(timeout)) else { return };
+    let (Some(linger), Some(limit)) = (s.float("linger.ms"), s.float(timeout)) else {
+        return;
+    };
     if s.is_set("linger.ms") && limit > 0.0 && limit <= linger {
         s.error(
             "linger.ms",
-            format!("is not below {}={limit}: every record would time out before it is sent", s.name_of(timeout)),
+            format!(
+                "is not below {}={limit}: every record would time out before it is sent",
+                s.name_of(timeout)
+            ),
             format!("write less than {limit}, or raise {timeout}"),
         );
     }
 }
 
 fn sizes(s: &mut Settings) {
-    if let (Some(queue), Some(message)) = (s.integer("queue.buffering.max.kbytes"), s.integer("message.max.bytes"))
-        && queue * 1024 < message
+    if let (Some(queue), Some(message)) = (
+        s.integer("queue.buffering.max.kbytes"),
+        s.integer("message.max.bytes"),
+    ) && queue * 1024 < message
     {
         s.warn(
             "queue.buffering.max.kbytes",
-            format!("is below message.max.bytes={message}: the largest records can never be queued"),
-            format!("write at least {}, or lower message.max.bytes", kilobytes(message)),
+            format!(
+                "is below message.max.bytes={message}: the largest records can never be queued"
+            ),
+            format!(
+                "write at least {}, or lower message.max.bytes",
+                kilobytes(message)
+            ),
         );
     }
 }
 
 fn compression(s: &mut Settings) {
-    let (Some(level), Some(codec)) = (s.integer("compression.level"), s.text("compression.type")) else { return };
+    let (Some(level), Some(codec)) = (s.integer("compression.level"), s.text("compression.type"))
+    else {
+        return;
+    };
     let most = match codec {
         "gzip" => 9,
         "lz4" | "zstd" => 12,
@@ -137,6 +176,10 @@ fn compression(s: &mut Settings) {
     };
     if level > most {
         let reason = format!("is above {most}, the highest level of compression.type={codec}");
-        s.warn("compression.level", reason, format!("write -1 to {most}, or leave it out"));
+        s.warn(
+            "compression.level",
+            reason,
+            format!("write -1 to {most}, or leave it out"),
+        );
     }
 }

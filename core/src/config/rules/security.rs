@@ -6,9 +6,15 @@ use crate::config::settings::Settings;
 
 pub(super) fn apply(s: &mut Settings) {
     if s.is_set("ssl.keystore.location") && !s.is_set("ssl.keystore.password") {
-        s.error("ssl.keystore.location", "needs ssl.keystore.password", "set ssl.keystore.password");
+        s.error(
+            "ssl.keystore.location",
+            "needs ssl.keystore.password",
+            "set ssl.keystore.password",
+        );
     }
-    let Some(protocol) = s.text("security.protocol").map(str::to_owned) else { return };
+    let Some(protocol) = s.text("security.protocol").map(str::to_owned) else {
+        return;
+    };
     if protocol.starts_with("sasl_") {
         sasl(s);
     } else {
@@ -23,8 +29,11 @@ pub(super) fn apply(s: &mut Settings) {
 
 /// Settings that the protocol makes idle: probably a forgotten security.protocol, and then a connection in the clear.
 fn without(s: &mut Settings, prefix: &str, protocol: &str, instead: &str) {
-    let idle: Vec<&'static str> =
-        s.iter().map(|setting| setting.row.name).filter(|name| name.starts_with(prefix)).collect();
+    let idle: Vec<&'static str> = s
+        .iter()
+        .map(|setting| setting.row.name)
+        .filter(|name| name.starts_with(prefix))
+        .collect();
     for name in idle {
         s.warn(
             name,
@@ -40,7 +49,11 @@ fn sasl(s: &mut Settings) {
             let mechanism = s.text("sasl.mechanism").unwrap_or_default().to_owned();
             for name in ["sasl.username", "sasl.password"] {
                 if !s.is_set(name) {
-                    s.error(name, format!("is missing, and sasl.mechanism={mechanism} needs it"), format!("set {name}"));
+                    s.error(
+                        name,
+                        format!("is missing, and sasl.mechanism={mechanism} needs it"),
+                        format!("set {name}"),
+                    );
                 }
             }
         }
@@ -65,9 +78,16 @@ fn sasl(s: &mut Settings) {
         ),
         None => {}
     }
-    let named = matches!(s.text("sasl.mechanism"), Some("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512"));
+    let named = matches!(
+        s.text("sasl.mechanism"),
+        Some("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512")
+    );
     if s.is_set("sasl.username") && s.is_set("sasl.mechanism") && !named {
-        s.warn("sasl.username", "has no effect with this sasl.mechanism", "write PLAIN or SCRAM, or leave it out");
+        s.warn(
+            "sasl.username",
+            "has no effect with this sasl.mechanism",
+            "write PLAIN or SCRAM, or leave it out",
+        );
     }
 }
 
@@ -79,18 +99,26 @@ fn files(s: &mut Settings) {
         "ssl.crl.location",
         "ssl.keystore.location",
     ] {
-        let Some(path) = s.given(name).map(str::to_owned) else { continue };
+        let Some(path) = s.given(name).map(str::to_owned) else {
+            continue;
+        };
         if name == "ssl.ca.location" && path == "probe" {
             continue;
         }
         if !Path::new(&path).exists() {
-            s.error(name, "does not exist or cannot be read", "write the path of a file this process can read");
+            s.error(
+                name,
+                "does not exist or cannot be read",
+                "write the path of a file this process can read",
+            );
         } else if name != "ssl.ca.location" && Path::new(&path).is_dir() {
             s.error(name, "is a folder", "write the path of a file");
         }
     }
     for name in ["ssl.ca.pem", "ssl.certificate.pem", "ssl.key.pem"] {
-        if s.given(name).is_some_and(|pem| !pem.contains("-----BEGIN ")) {
+        if s.given(name)
+            .is_some_and(|pem| !pem.contains("-----BEGIN "))
+        {
             s.error(
                 name,
                 "is not in PEM format",
@@ -98,16 +126,28 @@ fn files(s: &mut Settings) {
             );
         }
     }
-    for (one, other) in [("ssl.key", "ssl.certificate"), ("ssl.certificate", "ssl.key")] {
-        let has = |part: &str| s.is_set(&format!("{part}.pem")) || s.is_set(&format!("{part}.location"));
+    for (one, other) in [
+        ("ssl.key", "ssl.certificate"),
+        ("ssl.certificate", "ssl.key"),
+    ] {
+        let has =
+            |part: &str| s.is_set(&format!("{part}.pem")) || s.is_set(&format!("{part}.location"));
         if has(one) && !has(other) && !s.is_set("ssl.keystore.location") {
-            let name = match (one, s.is_set("ssl.key.pem"), s.is_set("ssl.certificate.pem")) {
+            let name = match (
+                one,
+                s.is_set("ssl.key.pem"),
+                s.is_set("ssl.certificate.pem"),
+            ) {
                 ("ssl.key", true, _) => "ssl.key.pem",
                 ("ssl.key", false, _) => "ssl.key.location",
                 (_, _, true) => "ssl.certificate.pem",
                 _ => "ssl.certificate.location",
             };
-            s.warn(name, format!("is of no use without {other}"), format!("set {other}.location or {other}.pem"));
+            s.warn(
+                name,
+                format!("is of no use without {other}"),
+                format!("set {other}.location or {other}.pem"),
+            );
         }
     }
 }

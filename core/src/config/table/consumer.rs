@@ -9,7 +9,7 @@ pub(super) const ROWS: &[Property] = &[
     several("partition.assignment.strategy", &["range", "roundrobin", "cooperative-sticky"], "range,roundrobin", "Assignors of the classic protocol, in order of preference; eager and cooperative ones do not mix.").consumer(),
     integer("session.timeout.ms", 1, 3_600_000, "45000", "A member that is silent for this long is removed from the group (classic protocol).").consumer(),
     integer("heartbeat.interval.ms", 1, 3_600_000, "3000", "Interval of heartbeats; at most a third of session.timeout.ms (classic protocol).").consumer(),
-    text("group.protocol.type", "consumer", "Type of the classic group protocol.").consumer(),
+    one_of("group.protocol.type", &["consumer"], "consumer", "Type of the classic group protocol.").consumer(),
     one_of("group.protocol", &["classic", "consumer"], "classic", "Group protocol: classic, or consumer (KIP-848).").consumer(),
     text("group.remote.assignor", "", "Assignor on the broker: uniform or range (group.protocol=consumer); the broker's choice by default.").consumer(),
     integer("coordinator.query.interval.ms", 1, 3_600_000, "600000", "How often the group's coordinator is looked up.").consumer(),

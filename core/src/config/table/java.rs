@@ -104,12 +104,13 @@ const TOKEN: &str = "leave it out; brokers validate tokens, clients do not";
 const TLS: &str = "leave it out; OpenSSL does the work of Java's security providers";
 const SHARE: &str = "leave it out; share groups are not supported";
 
-const fn java(
-    name: &'static str,
-    clients: &'static str,
-    counterpart: Counterpart,
-) -> JavaProperty {
-    JavaProperty { name, clients, sensitive: false, counterpart }
+const fn java(name: &'static str, clients: &'static str, counterpart: Counterpart) -> JavaProperty {
+    JavaProperty {
+        name,
+        clients,
+        sensitive: false,
+        counterpart,
+    }
 }
 
 const fn same(name: &'static str, clients: &'static str, note: &'static str) -> JavaProperty {

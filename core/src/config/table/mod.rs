@@ -14,8 +14,8 @@ mod security;
 
 use std::sync::LazyLock;
 
-pub use java::{Conversion, Counterpart, JavaProperty};
 pub(crate) use java::{ASSIGNORS, JAVA};
+pub use java::{Conversion, Counterpart, JavaProperty};
 
 /// Which client a property belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -102,12 +102,7 @@ pub struct Property {
     pub missing: Option<&'static str>,
 }
 
-const fn row(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    doc: &'static str,
-) -> Property {
+const fn row(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Property {
     Property {
         name,
         alias: None,
@@ -271,9 +266,8 @@ impl Property {
     }
 }
 
-static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
-    [global::ROWS, security::ROWS, consumer::ROWS, producer::ROWS].concat()
-});
+static PROPERTIES: LazyLock<Vec<Property>> =
+    LazyLock::new(|| [global::ROWS, security::ROWS, consumer::ROWS, producer::ROWS].concat());
 
 /// The table.
 #[must_use]
@@ -294,9 +288,8 @@ pub(crate) fn find(name: &str) -> Option<&'static Property> {
 
 /// The Java client's row of a name.
 pub(crate) fn find_java(name: &str) -> Option<&'static JavaProperty> {
-    JAVA.iter().find(|java| {
-        java.name == name || (java.name.ends_with('.') && name.starts_with(java.name))
-    })
+    JAVA.iter()
+        .find(|java| java.name == name || (java.name.ends_with('.') && name.starts_with(java.name)))
 }
 
 /// What stands where a secret was.
@@ -305,7 +298,17 @@ pub(crate) const REDACTED: &str = "[redacted]";
 const SHOWN_CHARS: usize = 120;
 /// Parts of names that tell a secret.
 const SECRET_PARTS: [&str; 12] = [
-    "pass", "pwd", "secret", "token", "credential", "jaas", "key", "pem", "auth", "private", "cert",
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "jaas",
+    "key",
+    "pem",
+    "auth",
+    "private",
+    "cert",
     "sasl",
 ];
 
@@ -321,7 +324,10 @@ pub(crate) fn is_sensitive(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     SECRET_PARTS.iter().any(|part| lower.contains(part))
         || super::nearest::nearest(name).is_none_or(|near| {
-            find(near).map_or_else(|| find_java(near).is_some_and(|j| j.sensitive), |r| r.sensitive)
+            find(near).map_or_else(
+                || find_java(near).is_some_and(|j| j.sensitive),
+                |r| r.sensitive,
+            )
         })
 }
 

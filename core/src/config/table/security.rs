@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Property] = &[
     text("https.ca.pem", "", "CA certificates for HTTPS endpoints (OIDC) themselves (PEM).").secret().missing(OIDC),
     text("ssl.ca.pem", "", "The CA certificates themselves (PEM).").secret(),
     callback("ssl_ca", "write ssl.ca.pem", "CA certificate as set by rd_kafka_conf_set_ssl_cert()."),
-    text("ssl.ca.certificate.stores", "Root", "Windows certificate stores to take CA certificates from."),
+    text("ssl.ca.certificate.stores", "Root", "Windows certificate stores to take CA certificates from.").missing("it is for Windows, where the Root store is the default; write ssl.ca.location"),
     text("ssl.crl.location", "", "File with a certificate revocation list."),
     text("ssl.keystore.location", "", "File with the client's key and certificate (PKCS#12)."),
     text("ssl.keystore.password", "", "Password of ssl.keystore.location; required with it.").secret(),

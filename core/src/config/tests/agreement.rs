@@ -16,7 +16,10 @@ use crate::config::table::{Kind, Property, find};
 use crate::config::{Config, Scope, properties};
 
 /// librdkafka's verdict on properties under its own names.
-fn create(scope: Scope, properties: impl IntoIterator<Item = (String, String)>) -> Result<(), String> {
+fn create(
+    scope: Scope,
+    properties: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), String> {
     let client: ClientConfig = properties.into_iter().collect();
     match scope {
         Scope::Consumer => client.create::<BaseConsumer>().map(drop),
@@ -35,47 +38,355 @@ fn ours(scope: Scope, config: &Config) -> BTreeMap<String, String> {
 
 /// A contradiction, the property we name, a word of the remedy, and whether librdkafka refuses it as well (when the client
 /// is created; it finds out about the others later or never).
-type Case = (Scope, &'static [(&'static str, &'static str)], &'static str, &'static str, bool);
+type Case = (
+    Scope,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    &'static str,
+    bool,
+);
 
 const CONTRADICTIONS: &[Case] = &[
-    (Scope::Producer, &[("enable.idempotence", "true"), ("acks", "1")], "acks", "acks=all", true),
-    (Scope::Producer, &[("enable.idempotence", "true"), ("acks", "0")], "acks", "acks=all", true),
-    (Scope::Producer, &[("enable.idempotence", "true"), ("max.in.flight.requests.per.connection", "6")], "max.in.flight.requests.per.connection", "at most 5", true),
-    (Scope::Producer, &[("enable.idempotence", "true"), ("max.in.flight", "6")], "max.in.flight", "at most 5", true),
-    (Scope::Producer, &[("enable.idempotence", "true"), ("retries", "0")], "retries", "at least 1", true),
-    (Scope::Producer, &[("enable.idempotence", "true"), ("queue.buffering.backpressure.threshold", "2")], "queue.buffering.backpressure.threshold", "write 1", true),
-    (Scope::Producer, &[("enable.idempotence", "true"), ("queuing.strategy", "lifo")], "queuing.strategy", "leave it out", true),
-    (Scope::Producer, &[("transactional.id", "t"), ("acks", "1")], "acks", "acks=all", true),
-    (Scope::Producer, &[("transactional.id", "t"), ("enable.idempotence", "false")], "transactional.id", "enable.idempotence", true),
-    (Scope::Producer, &[("transactional.id", "t"), ("transaction.timeout.ms", "10000"), ("socket.timeout.ms", "20000")], "socket.timeout.ms", "10100", true),
-    (Scope::Producer, &[("transactional.id", "t"), ("transaction.timeout.ms", "10000"), ("delivery.timeout.ms", "20000")], "delivery.timeout.ms", "10000", true),
-    (Scope::Producer, &[("enable.gapless.guarantee", "true")], "enable.gapless.guarantee", "enable.idempotence=true", true),
-    (Scope::Producer, &[("linger.ms", "1000"), ("delivery.timeout.ms", "1000")], "linger.ms", "less than 1000", true),
-    (Scope::Producer, &[("linger.ms", "300000")], "linger.ms", "less than 300000", false),
-    (Scope::Producer, &[("reconnect.backoff.ms", "20000")], "reconnect.backoff.max.ms", "at least 20000", true),
-    (Scope::Producer, &[("ssl.keystore.location", "/x.p12")], "ssl.keystore.location", "ssl.keystore.password", true),
-    (Scope::Producer, &[("security.protocol", "sasl_plaintext")], "sasl.mechanism", "SCRAM-SHA-512", true),
-    (Scope::Producer, &[("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "GSSAPI")], "sasl.mechanism", "SCRAM-SHA-512", true),
-    (Scope::Producer, &[("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "PLAIN"), ("sasl.username", "u")], "sasl.password", "sasl.password", true),
-    (Scope::Producer, &[("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "SCRAM-SHA-256"), ("sasl.password", "p")], "sasl.username", "sasl.username", true),
-    (Scope::Producer, &[("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "OAUTHBEARER")], "sasl.mechanism", "SCRAM-SHA-512", false),
-    (Scope::Producer, &[("security.protocol", "ssl"), ("ssl.ca.location", "/no/such/file")], "ssl.ca.location", "path", true),
-    (Scope::Producer, &[("security.protocol", "ssl"), ("ssl.crl.location", "/no/such/file")], "ssl.crl.location", "path", true),
-    (Scope::Producer, &[("security.protocol", "ssl"), ("ssl.ca.pem", "/no/such/file")], "ssl.ca.pem", ".location", true),
-    (Scope::Consumer, &[("group.id", "g"), ("session.timeout.ms", "60000"), ("max.poll.interval.ms", "50000")], "session.timeout.ms", "at most 50000", true),
-    (Scope::Consumer, &[("group.id", "g"), ("max.poll.interval.ms", "10000")], "session.timeout.ms", "at least 45000", true),
-    (Scope::Consumer, &[("group.id", "g"), ("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "6000")], "heartbeat.interval.ms", "at most 2000", false),
-    (Scope::Consumer, &[("group.id", "g"), ("fetch.max.bytes", "500000")], "fetch.max.bytes", "at least 1000000", true),
-    (Scope::Consumer, &[("group.id", "g"), ("fetch.max.bytes", "2000000"), ("receive.message.max.bytes", "2000000")], "receive.message.max.bytes", "lower fetch.max.bytes", true),
-    (Scope::Consumer, &[("group.id", "g"), ("receive.message.max.bytes", "1000000")], "receive.message.max.bytes", "raise it", true),
-    (Scope::Consumer, &[("group.id", "g"), ("partition.assignment.strategy", "range,cooperative-sticky")], "partition.assignment.strategy", "alone", true),
-    (Scope::Consumer, &[("group.id", "g"), ("partition.assignment.strategy", "sticky")], "partition.assignment.strategy", "cooperative-sticky", true),
-    (Scope::Consumer, &[("group.id", "g"), ("group.protocol", "consumer"), ("session.timeout.ms", "45000")], "session.timeout.ms", "group.consumer.session.timeout.ms", true),
-    (Scope::Consumer, &[("group.id", "g"), ("group.protocol", "consumer"), ("heartbeat.interval.ms", "3000")], "heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms", true),
-    (Scope::Consumer, &[("group.id", "g"), ("group.protocol", "consumer"), ("partition.assignment.strategy", "range")], "partition.assignment.strategy", "group.remote.assignor", true),
-    (Scope::Consumer, &[("group.id", "g"), ("group.protocol", "consumer"), ("group.protocol.type", "consumer")], "group.protocol.type", "leave it out", true),
-    (Scope::Consumer, &[("group.id", "g"), ("topic.blacklist", "^(")], "topic.blacklist", "text", true),
-    (Scope::Consumer, &[("group.id", "g"), ("plugin.library.paths", "/no/such/plugin")], "plugin.library.paths", "text", true),
+    (
+        Scope::Producer,
+        &[("enable.idempotence", "true"), ("acks", "1")],
+        "acks",
+        "acks=all",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[("enable.idempotence", "true"), ("acks", "0")],
+        "acks",
+        "acks=all",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[
+            ("enable.idempotence", "true"),
+            ("max.in.flight.requests.per.connection", "6"),
+        ],
+        "max.in.flight.requests.per.connection",
+        "at most 5",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[("enable.idempotence", "true"), ("max.in.flight", "6")],
+        "max.in.flight",
+        "at most 5",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[("enable.idempotence", "true"), ("retries", "0")],
+        "retries",
+        "at least 1",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[
+            ("enable.idempotence", "true"),
+            ("queue.buffering.backpressure.threshold", "2"),
+        ],
+        "queue.buffering.backpressure.threshold",
+        "write 1",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[("enable.idempotence", "true"), ("queuing.strategy", "lifo")],
+        "queuing.strategy",
+        "leave it out",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[("transactional.id", "t"), ("acks", "1")],
+        "acks",
+        "acks=all",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[("transactional.id", "t"), ("enable.idempotence", "false")],
+        "transactional.id",
+        "enable.idempotence",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[
+            ("transactional.id", "t"),
+            ("transaction.timeout.ms", "10000"),
+            ("socket.timeout.ms", "20000"),
+        ],
+        "socket.timeout.ms",
+        "10100",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[
+            ("transactional.id", "t"),
+            ("transaction.timeout.ms", "10000"),
+            ("delivery.timeout.ms", "20000"),
+        ],
+        "delivery.timeout.ms",
+        "10000",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[("enable.gapless.guarantee", "true")],
+        "enable.gapless.guarantee",
+        "enable.idempotence=true",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[("linger.ms", "1000"), ("delivery.timeout.ms", "1000")],
+        "linger.ms",
+        "less than 1000",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[("linger.ms", "300000")],
+        "linger.ms",
+        "less than 300000",
+        false,
+    ),
+    (
+        Scope::Producer,
+        &[("reconnect.backoff.ms", "20000")],
+        "reconnect.backoff.max.ms",
+        "at least 20000",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[("ssl.keystore.location", "/x.p12")],
+        "ssl.keystore.location",
+        "ssl.keystore.password",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[("security.protocol", "sasl_plaintext")],
+        "sasl.mechanism",
+        "SCRAM-SHA-512",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "GSSAPI"),
+        ],
+        "sasl.mechanism",
+        "SCRAM-SHA-512",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", "u"),
+        ],
+        "sasl.password",
+        "sasl.password",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "SCRAM-SHA-256"),
+            ("sasl.password", "p"),
+        ],
+        "sasl.username",
+        "sasl.username",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "OAUTHBEARER"),
+        ],
+        "sasl.mechanism",
+        "SCRAM-SHA-512",
+        false,
+    ),
+    (
+        Scope::Producer,
+        &[
+            ("security.protocol", "ssl"),
+            ("ssl.ca.location", "/no/such/file"),
+        ],
+        "ssl.ca.location",
+        "path",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[
+            ("security.protocol", "ssl"),
+            ("ssl.crl.location", "/no/such/file"),
+        ],
+        "ssl.crl.location",
+        "path",
+        true,
+    ),
+    (
+        Scope::Producer,
+        &[
+            ("security.protocol", "ssl"),
+            ("ssl.ca.pem", "/no/such/file"),
+        ],
+        "ssl.ca.pem",
+        ".location",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[
+            ("group.id", "g"),
+            ("session.timeout.ms", "60000"),
+            ("max.poll.interval.ms", "50000"),
+        ],
+        "session.timeout.ms",
+        "at most 50000",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[("group.id", "g"), ("max.poll.interval.ms", "10000")],
+        "session.timeout.ms",
+        "at least 45000",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[
+            ("group.id", "g"),
+            ("session.timeout.ms", "6000"),
+            ("heartbeat.interval.ms", "6000"),
+        ],
+        "heartbeat.interval.ms",
+        "at most 2000",
+        false,
+    ),
+    (
+        Scope::Consumer,
+        &[("group.id", "g"), ("fetch.max.bytes", "500000")],
+        "fetch.max.bytes",
+        "at least 1000000",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[
+            ("group.id", "g"),
+            ("fetch.max.bytes", "2000000"),
+            ("receive.message.max.bytes", "2000000"),
+        ],
+        "receive.message.max.bytes",
+        "lower fetch.max.bytes",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[("group.id", "g"), ("receive.message.max.bytes", "1000000")],
+        "receive.message.max.bytes",
+        "raise it",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[
+            ("group.id", "g"),
+            ("partition.assignment.strategy", "range,cooperative-sticky"),
+        ],
+        "partition.assignment.strategy",
+        "alone",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[
+            ("group.id", "g"),
+            ("partition.assignment.strategy", "sticky"),
+        ],
+        "partition.assignment.strategy",
+        "cooperative-sticky",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[
+            ("group.id", "g"),
+            ("group.protocol", "consumer"),
+            ("session.timeout.ms", "45000"),
+        ],
+        "session.timeout.ms",
+        "group.consumer.session.timeout.ms",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[
+            ("group.id", "g"),
+            ("group.protocol", "consumer"),
+            ("heartbeat.interval.ms", "3000"),
+        ],
+        "heartbeat.interval.ms",
+        "group.consumer.heartbeat.interval.ms",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[
+            ("group.id", "g"),
+            ("group.protocol", "consumer"),
+            ("partition.assignment.strategy", "range"),
+        ],
+        "partition.assignment.strategy",
+        "group.remote.assignor",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[
+            ("group.id", "g"),
+            ("group.protocol", "consumer"),
+            ("group.protocol.type", "consumer"),
+        ],
+        "group.protocol.type",
+        "leave it out",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[("group.id", "g"), ("topic.blacklist", "^(")],
+        "topic.blacklist",
+        "text",
+        true,
+    ),
+    (
+        Scope::Consumer,
+        &[
+            ("group.id", "g"),
+            ("plugin.library.paths", "/no/such/plugin"),
+        ],
+        "plugin.library.paths",
+        "text",
+        true,
+    ),
 ];
 
 #[test]
@@ -86,13 +397,19 @@ fn every_contradiction_is_found_before_librdkafka_finds_it() {
         let problem = &report.errors[0];
         assert_eq!(&problem.property, property, "{pairs:?}: {problem}");
         assert!(problem.remedy.contains(remedy), "{pairs:?}: {problem}");
-        let raw = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let raw = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         assert_eq!(create(*scope, raw).is_err(), *refused, "{pairs:?}");
     }
 }
 
 /// Where our verdict is harder than librdkafka's at creation, on purpose.
-const STRICTER: [&str; 3] = ["heartbeat.interval.ms", "linger.ms", "tidegate.revoke.drain.ms"];
+const STRICTER: [&str; 3] = [
+    "heartbeat.interval.ms",
+    "linger.ms",
+    "tidegate.revoke.drain.ms",
+];
 
 /// Not set at random: they touch the process (signals, libraries, DNS), need files, or flood the output.
 fn is_for_chance(row: &Property) -> bool {
@@ -101,8 +418,17 @@ fn is_for_chance(row: &Property) -> bool {
         && !row.hidden
         && !row.name.starts_with("ssl.")
         && !row.name.starts_with("sasl.")
-        && !["security.protocol", "plugin.library.paths", "internal.termination.signal", "client.dns.lookup", "debug", "bootstrap.servers", "broker.version.fallback", "topic.blacklist"]
-            .contains(&row.name)
+        && ![
+            "security.protocol",
+            "plugin.library.paths",
+            "internal.termination.signal",
+            "client.dns.lookup",
+            "debug",
+            "bootstrap.servers",
+            "broker.version.fallback",
+            "topic.blacklist",
+        ]
+        .contains(&row.name)
 }
 
 fn legal_value(row: &'static Property) -> BoxedStrategy<(&'static str, String)> {
@@ -110,14 +436,17 @@ fn legal_value(row: &'static Property) -> BoxedStrategy<(&'static str, String)> 
     let value: BoxedStrategy<String> = match row.kind {
         Kind::Integer { min, max, .. } => {
             let default: i64 = row.default.parse().unwrap_or(min);
-            let near = (default / 2).max(min)..=(default.saturating_mul(2)).clamp(min, max);
+            let least = (default / 2).max(min);
+            let near = least..=default.saturating_mul(2).clamp(least, max);
             prop_oneof![2 => near.prop_map(|n| n.to_string()), 1 => (min..=max).prop_map(|n| n.to_string()),
                         1 => select(vec![min, max]).prop_map(|n| n.to_string())].boxed()
         }
         Kind::Float { min, max } => (min..=max).prop_map(|n| n.to_string()).boxed(),
         Kind::Boolean => any::<bool>().prop_map(|b| b.to_string()).boxed(),
         Kind::OneOf(words) => select(words).prop_map(str::to_owned).boxed(),
-        Kind::Several(words) => subsequence(words, 1..=words.len()).prop_map(|some| some.join(",")).boxed(),
+        Kind::Several(words) => subsequence(words, 1..=words.len())
+            .prop_map(|some| some.join(","))
+            .boxed(),
         Kind::Text | Kind::Callback(_) => "[a-z][a-z0-9.-]{0,12}".boxed(),
     };
     value.prop_map(move |value| (name, value)).boxed()
@@ -129,12 +458,17 @@ fn legal_pairs(scope: Scope) -> impl Strategy<Value = Vec<(&'static str, String)
         .filter(|row| row.scope == scope || row.scope == Scope::Global)
         .filter(|row| is_for_chance(row))
         .collect();
-    subsequence(rows, 1..8).prop_flat_map(|rows| rows.into_iter().map(legal_value).collect::<Vec<_>>())
+    subsequence(rows, 1..8)
+        .prop_flat_map(|rows| rows.into_iter().map(legal_value).collect::<Vec<_>>())
 }
 
 fn agree_on(scope: Scope, cases: u32) {
     let (passed, refused) = (Cell::new(0), Cell::new(0));
-    let mut runner = TestRunner::new(Runs { cases, failure_persistence: None, ..Runs::default() });
+    let mut runner = TestRunner::new(Runs {
+        cases,
+        failure_persistence: None,
+        ..Runs::default()
+    });
     let result = runner.run(&legal_pairs(scope), |pairs| {
         let mut config = config(&[]);
         if scope == Scope::Consumer {
@@ -147,8 +481,17 @@ fn agree_on(scope: Scope, cases: u32) {
         if report.is_ok() {
             passed.set(passed.get() + 1);
             let created = create(scope, ours(scope, &config));
-            prop_assert!(created.is_ok(), "passed our check: {:?}: {:?}", pairs, created);
-        } else if !report.errors.iter().any(|p| find(&p.property).is_some_and(|row| STRICTER.contains(&row.name))) {
+            prop_assert!(
+                created.is_ok(),
+                "passed our check: {:?}: {:?}",
+                pairs,
+                created
+            );
+        } else if !report
+            .errors
+            .iter()
+            .any(|p| find(&p.property).is_some_and(|row| STRICTER.contains(&row.name)))
+        {
             refused.set(refused.get() + 1);
             let raw = config
                 .iter()
@@ -168,10 +511,10 @@ fn agree_on(scope: Scope, cases: u32) {
 
 #[test]
 fn random_consumers_meet_the_same_verdict_in_librdkafka() {
-    agree_on(Scope::Consumer, 150);
+    agree_on(Scope::Consumer, 1500);
 }
 
 #[test]
 fn random_producers_meet_the_same_verdict_in_librdkafka() {
-    agree_on(Scope::Producer, 150);
+    agree_on(Scope::Producer, 1500);
 }

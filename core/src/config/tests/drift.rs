@@ -29,7 +29,10 @@ fn librdkafka_rows() -> impl Iterator<Item = &'static Property> {
 #[test]
 fn the_table_was_made_for_the_librdkafka_that_is_linked() {
     let (_, version) = rdkafka::util::get_rdkafka_version();
-    assert!(version.starts_with(LIBRDKAFKA), "librdkafka is {version} now: compare the table with its CONFIGURATION.md");
+    assert!(
+        version.starts_with(LIBRDKAFKA),
+        "librdkafka is {version} now: compare the table with its CONFIGURATION.md"
+    );
 }
 
 /// One line of CONFIGURATION.md.
@@ -45,25 +48,61 @@ struct Line {
 
 /// librdkafka's own reference, from the source cargo builds.
 fn reference() -> Vec<Line> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-        .output()
-        .expect("cargo metadata runs");
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
+    let cargo = |arguments: &[&str]| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args(arguments)
+            .output()
+            .expect("cargo runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "cargo {arguments:?}: {error}");
+        String::from_utf8(output.stdout).expect("cargo speaks UTF-8")
+    };
+    let version = cargo(&["-vV"]);
+    let host = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .expect("cargo knows its host");
+    // Offline and for this platform only: what was just built is there, packages of other platforms need not be.
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let metadata = cargo(&[
+        "metadata",
+        "--format-version=1",
+        "--offline",
+        "--filter-platform",
+        host,
+        "--manifest-path",
+        manifest,
+    ]);
+    let metadata: serde_json::Value =
+        serde_json::from_str(&metadata).expect("cargo metadata is JSON");
     let packages = metadata["packages"].as_array().expect("it lists packages");
-    let sys = packages.iter().find(|package| package["name"] == "rdkafka-sys").expect("rdkafka-sys is one of them");
+    let sys = packages
+        .iter()
+        .find(|package| package["name"] == "rdkafka-sys")
+        .expect("rdkafka-sys is one of them");
     let manifest = PathBuf::from(sys["manifest_path"].as_str().expect("it has a path"));
-    let page = std::fs::read_to_string(manifest.with_file_name("librdkafka").join("CONFIGURATION.md")).unwrap();
+    let page = std::fs::read_to_string(
+        manifest
+            .with_file_name("librdkafka")
+            .join("CONFIGURATION.md"),
+    )
+    .unwrap();
     let mut topic = false;
     let mut lines = Vec::new();
     for line in page.lines() {
         topic |= line.starts_with("## Topic configuration");
         let line = line.replace("\\|", "\u{1}");
-        let cells: Vec<String> = line.split('|').map(|cell| cell.trim().replace('\u{1}', "|")).collect();
-        let [name, clients, range, default, _, rest] = cells.as_slice() else { continue };
-        let Some((doc, kind)) = rest.split_once("<br>*Type: ") else { continue };
+        let cells: Vec<String> = line
+            .split('|')
+            .map(|cell| cell.trim().replace('\u{1}', "|"))
+            .collect();
+        let [name, clients, range, default, _, rest] = cells.as_slice() else {
+            continue;
+        };
+        let Some((doc, kind)) = rest.split_once("<br>*Type: ") else {
+            continue;
+        };
         lines.push(Line {
             name: name.clone(),
             clients: clients.clone(),
@@ -86,7 +125,10 @@ fn every_property_of_librdkafkas_reference_is_in_the_table_and_no_other() {
         let row = find(&line.name).unwrap_or_else(|| panic!("{} is not in the table", line.name));
         assert!(!row.own && !row.hidden, "{}", line.name);
         // A topic property of the same name is shadowed by the global one: rd_kafka_conf_set() looks there first.
-        let shadowed = line.topic && lines.iter().any(|other| !other.topic && other.name == line.name);
+        let shadowed = line.topic
+            && lines
+                .iter()
+                .any(|other| !other.topic && other.name == line.name);
         if shadowed || seen.replace(&line.name).is_some() {
             continue;
         }
@@ -96,15 +138,25 @@ fn every_property_of_librdkafkas_reference_is_in_the_table_and_no_other() {
             _ => Scope::Global,
         };
         assert_eq!((row.scope, row.topic), (scope, line.topic), "{}", line.name);
-        assert_eq!(row.deprecated, line.doc.contains("**DEPRECATED**"), "{}", line.name);
+        assert_eq!(
+            row.deprecated,
+            line.doc.contains("**DEPRECATED**"),
+            "{}",
+            line.name
+        );
         let alias = line.doc.contains(&format!("Alias for `{}`", row.name))
-            || row.alias.is_some_and(|alias| line.doc.contains(&format!("Alias for `{alias}`")));
+            || row
+                .alias
+                .is_some_and(|alias| line.doc.contains(&format!("Alias for `{alias}`")));
         assert!(alias || !line.doc.contains("Alias for"), "{}", line.name);
         compare(row, line);
     }
     for row in librdkafka_rows().filter(|row| !row.hidden) {
         for name in [Some(row.name), row.alias].into_iter().flatten() {
-            assert!(lines.iter().any(|line| line.name == name), "librdkafka has no {name}");
+            assert!(
+                lines.iter().any(|line| line.name == name),
+                "librdkafka has no {name}"
+            );
         }
     }
 }
@@ -116,14 +168,18 @@ fn compare(row: &Property, line: &Line) {
         ("integer", Kind::Integer { min, max, .. }) => {
             assert_eq!(line.range, format!("{min} .. {max}"), "{name}");
         }
-        ("float", Kind::Float { min, max }) => assert_eq!(line.range, format!("{min} .. {max}"), "{name}"),
+        ("float", Kind::Float { min, max }) => {
+            assert_eq!(line.range, format!("{min} .. {max}"), "{name}")
+        }
         ("boolean", Kind::Boolean)
         | ("string", Kind::Text | Kind::OneOf(_) | Kind::Several(_))
         | ("pattern list", Kind::Text)
         | ("see dedicated API", Kind::Callback(_)) => {}
         ("enum value", Kind::OneOf(known)) => assert_eq!(known, words(), "{name}"),
         // What builtin.features lists is a matter of the build.
-        ("CSV flags", Kind::Several(known)) => assert!(row.name == "builtin.features" || known == words(), "{name}"),
+        ("CSV flags", Kind::Several(known)) => {
+            assert!(row.name == "builtin.features" || known == words(), "{name}")
+        }
         (kind, known) => panic!("{name} is of kind {kind}, not {known:?}"),
     }
     if row.name != "builtin.features" {
@@ -145,7 +201,10 @@ fn the_linked_library_has_every_default_of_the_table() {
                 Kind::Float { .. } => value.parse::<f64>().ok() == row.default.parse::<f64>().ok(),
                 _ => value == row.default,
             };
-            assert!(same || row.name.starts_with("builtin") || row.name == "client.software.version", "{name}: {value}");
+            assert!(
+                same || row.name.starts_with("builtin") || row.name == "client.software.version",
+                "{name}: {value}"
+            );
         }
     }
 }
@@ -171,7 +230,11 @@ fn the_linked_library_takes_what_the_table_calls_legal_and_refuses_the_rest() {
             }
             Kind::Float { min, max } => {
                 legal.extend([min.to_string(), max.to_string()]);
-                illegal.extend([(min - 1.0).to_string(), (max + 1.0).to_string(), "many".to_owned()]);
+                illegal.extend([
+                    (min - 1.0).to_string(),
+                    (max + 1.0).to_string(),
+                    "many".to_owned(),
+                ]);
             }
             Kind::Boolean => {
                 legal.extend(["true", "false"].map(str::to_owned));
@@ -179,8 +242,8 @@ fn the_linked_library_takes_what_the_table_calls_legal_and_refuses_the_rest() {
             }
             Kind::OneOf(words) => {
                 legal.extend(words.iter().map(|word| (*word).to_owned()));
-                // librdkafka reads the mechanism when it connects; the table knows earlier.
-                if row.name != "sasl.mechanism" {
+                // These two librdkafka reads when the client is created; the table knows earlier.
+                if !["sasl.mechanism", "group.protocol.type"].contains(&row.name) {
                     illegal.push("perhaps".to_owned());
                 }
             }
@@ -192,7 +255,8 @@ fn the_linked_library_takes_what_the_table_calls_legal_and_refuses_the_rest() {
                     illegal.push("perhaps".to_owned());
                 }
             }
-            Kind::Text if row.name == "plugin.library.paths" || row.name == "broker.version.fallback" => {}
+            Kind::Text
+                if row.name == "plugin.library.paths" || row.name == "broker.version.fallback" => {}
             Kind::Text => legal.push("x".to_owned()),
             Kind::Callback(_) => illegal.push("x".to_owned()),
         }
@@ -222,7 +286,11 @@ fn names_are_unique_and_joined_without_gaps() {
         for name in [Some(row.name), row.alias].into_iter().flatten() {
             assert!(names.insert(name), "{name} twice");
         }
-        assert!(!row.doc.is_empty() && row.doc.ends_with('.') && !row.doc.contains('\n'), "{}", row.name);
+        assert!(
+            !row.doc.is_empty() && row.doc.ends_with('.') && !row.doc.contains('\n'),
+            "{}",
+            row.name
+        );
     }
     let mut java_names = BTreeSet::new();
     for java in java_properties() {
@@ -232,5 +300,8 @@ fn names_are_unique_and_joined_without_gaps() {
             assert!(names.contains(target), "{} leads nowhere", java.name);
         }
     }
-    assert_eq!(find_java("metrics.context.cluster").map(|java| java.name), Some("metrics.context."));
+    assert_eq!(
+        find_java("metrics.context.cluster").map(|java| java.name),
+        Some("metrics.context.")
+    );
 }

@@ -2,7 +2,9 @@
 //! config::tests::page` writes it.
 
 use crate::config::recommended::config;
-use crate::config::{RECOMMENDED_CONSUMER, RECOMMENDED_PRODUCER, Scope, java_properties, properties, reference_page};
+use crate::config::{
+    RECOMMENDED_CONSUMER, RECOMMENDED_PRODUCER, Scope, java_properties, properties, reference_page,
+};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
 
@@ -14,7 +16,10 @@ fn the_committed_page_is_the_generated_one() {
         std::fs::write(PAGE, &generated).unwrap();
     }
     let committed = std::fs::read_to_string(PAGE).unwrap_or_default();
-    let differs = committed.lines().zip(generated.lines()).find(|(a, b)| a != b);
+    let differs = committed
+        .lines()
+        .zip(generated.lines())
+        .find(|(a, b)| a != b);
     assert!(
         committed == generated,
         "docs/configuration.md is not what the table says (first difference: {differs:?}); \
@@ -26,7 +31,11 @@ fn the_committed_page_is_the_generated_one() {
 fn the_page_holds_every_property_and_every_java_name() {
     let page = reference_page();
     for row in properties() {
-        assert!(page.contains(&format!("| `{}` |", row.name)), "{}", row.name);
+        assert!(
+            page.contains(&format!("| `{}` |", row.name)),
+            "{}",
+            row.name
+        );
     }
     for java in java_properties() {
         assert!(page.contains(&format!("| `{}", java.name)), "{}", java.name);
@@ -36,9 +45,15 @@ fn the_page_holds_every_property_and_every_java_name() {
 
 #[test]
 fn the_recommended_configurations_have_no_problem_and_no_warning() {
-    for (scope, table) in [(Scope::Consumer, RECOMMENDED_CONSUMER), (Scope::Producer, RECOMMENDED_PRODUCER)] {
+    for (scope, table) in [
+        (Scope::Consumer, RECOMMENDED_CONSUMER),
+        (Scope::Producer, RECOMMENDED_PRODUCER),
+    ] {
         let report = config(table).check(scope);
-        assert!(report.errors.is_empty() && report.warnings.is_empty(), "{report}");
+        assert!(
+            report.errors.is_empty() && report.warnings.is_empty(),
+            "{report}"
+        );
         // Each row says something: a value that is the default is there because it matters.
         assert!(table.iter().all(|(_, _, why)| !why.is_empty()));
     }

@@ -24,7 +24,10 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn any_value() -> impl Strategy<Value = ConfigValue> {
-    let words = select(vec!["", " ", "true", "all", "none", "range", "consumer", "a:1", "-1", "0", "sasl_ssl", "ssl", "PLAIN", "5000", "1e400", "nan", "٣"]);
+    let words = select(vec![
+        "", " ", "true", "all", "none", "range", "consumer", "a:1", "-1", "0", "sasl_ssl", "ssl",
+        "PLAIN", "5000", "1e400", "nan", "٣",
+    ]);
     prop_oneof![4 => words.prop_map(ConfigValue::from),
                 2 => any::<String>().prop_map(ConfigValue::Text),
                 2 => any::<i64>().prop_map(ConfigValue::Integer),
