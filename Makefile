@@ -106,5 +106,6 @@ $(VENV)/.tools: python/requirements-dev.lock
 
 # The package, editable: again when Rust sources or its metadata change; edited Python files need nothing.
 $(VENV)/.native: $(VENV)/.tools $(RUST_SOURCES) python/pyproject.toml
-	$(BIN)/maturin develop --release --locked --quiet --manifest-path python/Cargo.toml
+	@echo 'building the native module: some minutes the first time (OpenSSL, librdkafka), seconds after that'
+	PIP_QUIET=1 $(BIN)/maturin develop --release --locked --quiet --manifest-path python/Cargo.toml
 	@touch $@
