@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::partition::Generation;
-use crate::record::Record;
+use crate::record::{OwnedRecord, Record};
 use crate::tracker::{CellState, PartitionCell};
 
 /// The length that stands for "no value" (a tombstone) or "no key".
@@ -341,6 +341,12 @@ impl RecordBatch {
         })
     }
 
+    /// As [`RecordBatch::get`], for a record that keeps the batch alive.
+    #[must_use]
+    pub fn get_owned(&self, row: usize) -> Option<OwnedRecord> {
+        (row < self.len()).then(|| OwnedRecord::new(self.clone(), row))
+    }
+
     /// The records in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> + '_ {
         let mut index = self
@@ -533,12 +539,10 @@ impl RecordBatch {
         Ok(())
     }
 
-    /// Notes that the records are in the application's hands. One thread at a time.
-    pub(crate) fn deliver(&self) {
-        for (run, rows) in self.run_parts() {
-            let interval = self.data.interval(run, &rows);
-            run.cell.deliver(interval.start, interval.end);
-        }
+    /// The offsets that `rows` stand for, which are rows of the shared data within `run`, as [`RecordBatch::run_parts`]
+    /// gives them.
+    pub(crate) fn interval(&self, run: &RunData, rows: &Range<usize>) -> Range<i64> {
+        self.data.interval(run, rows)
     }
 
     /// One batch of the rows of several, in order. Columns are copied, arenas are shared.

@@ -5,16 +5,19 @@
 //! that is ever committed: every record below it was finished, or never existed (compaction gaps, transaction markers).
 //!
 //! Invariants
-//! - `finished` only grows, and never passes a record that was handed out and not completed.
+//! - `finished` never passes a record that was handed out and not completed. It only grows, unless the source itself goes
+//!   back (a log that was truncated or made anew).
+//! - Whoever takes the partition away sees what is in hand, or whoever hands out sees that it is taken away.
 //! - Completing in order is one compare-and-swap; the lock is taken only for what is completed ahead of the watermark.
 //! - A closed cell stays valid: acknowledging a stale record changes a cell that nobody commits any more.
 //!
-//! Any thread may call any function, except [`PartitionCell::deliver`]: one thread at a time hands out.
+//! Any thread may call any function, except [`PartitionCell::deliver`] and [`PartitionCell::deliver_next`]: one thread at a
+//! time hands out.
 
 use std::collections::BTreeMap;
 
 use crate::partition::{Generation, TopicPartition};
-use crate::sync::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 
 /// The place is not known yet: the first record handed out will tell.
 pub(crate) const UNKNOWN: i64 = -1;
@@ -46,6 +49,8 @@ pub(crate) struct PartitionCell {
     ahead: Mutex<BTreeMap<i64, i64>>,
     /// The number of ranges in `ahead`, so that in-order completion need not take the lock to see that there are none.
     ahead_len: AtomicUsize,
+    /// How often something was completed out of order.
+    ahead_completions: AtomicU64,
     /// Ranges handed out that nobody works on any more, unfinished; disjoint and not touching. They never move the
     /// watermark: a revoke only stops waiting for them.
     released: Mutex<BTreeMap<i64, i64>>,
@@ -67,6 +72,7 @@ impl PartitionCell {
             finished: AtomicI64::new(start),
             ahead: Mutex::new(BTreeMap::new()),
             ahead_len: AtomicUsize::new(0),
+            ahead_completions: AtomicU64::new(0),
             released: Mutex::new(BTreeMap::new()),
         }
     }
@@ -87,9 +93,12 @@ impl PartitionCell {
         }
     }
 
-    /// Moves the state forward; going back is ignored.
+    /// Moves the state forward; going back is ignored. What [`PartitionCell::has_in_hand`] says afterwards stays true until
+    /// it is finished: nothing more is handed out.
     pub(crate) fn advance_state(&self, state: CellState) {
         self.state.fetch_max(state as u8, Ordering::AcqRel);
+        // With the fence in `deliver`.
+        fence(Ordering::SeqCst);
     }
 
     /// True while records of this cell may be handed out (pause apart).
@@ -117,8 +126,9 @@ impl PartitionCell {
 
     /// True when a record handed out is neither finished nor released.
     pub(crate) fn has_in_hand(&self) -> bool {
-        let handed = self.handed();
+        // In this order: `handed` moves before `finished`, so a record that is in hand all the time is seen.
         let mut settled = self.finished();
+        let handed = self.handed();
         if settled >= handed {
             return false;
         }
@@ -141,22 +151,49 @@ impl PartitionCell {
 
     /// A number that changes whenever a record is finished, ahead of the watermark or at it.
     pub(crate) fn progress(&self) -> u64 {
-        (self.finished() as u64).wrapping_add(self.ahead_len.load(Ordering::Relaxed) as u64)
+        (self.finished() as u64).wrapping_add(self.ahead_completions.load(Ordering::Relaxed))
     }
 
     /// Notes that the records of `[first, end)` are handed out. What lies between the last record handed out and `first`
     /// never reached this consumer (compacted away, or a transaction marker) and counts as finished.
     ///
+    /// False when the partition is being taken away: then they must not be handed out.
+    ///
     /// One thread at a time.
-    pub(crate) fn deliver(&self, first: i64, end: i64) {
+    pub(crate) fn deliver(&self, first: i64, end: i64) -> bool {
+        self.deliver_next(first, end);
+        // Either the one who takes the partition away sees what is in hand, or we see the state that it set.
+        fence(Ordering::SeqCst);
+        if self.is_live() {
+            return true;
+        }
+        self.handed.store(first, Ordering::Release);
+        false
+    }
+
+    /// As [`PartitionCell::deliver`], for a record that follows one which is still in hand: as long as that one is not
+    /// finished, whoever takes the partition away waits, so there is nothing to look at.
+    pub(crate) fn deliver_next(&self, first: i64, end: i64) {
         let handed = self.handed.load(Ordering::Acquire);
         if handed == UNKNOWN {
             // Both are unknown together, and nothing can have been completed before the first delivery.
             self.finished.store(first, Ordering::Release);
         } else if handed < first {
             self.complete(handed, first);
+        } else if first < handed {
+            self.go_back(first);
         }
         self.handed.store(end, Ordering::Release);
+    }
+
+    /// The source went back, because the log was truncated or made anew below the group's position. What comes now is
+    /// another record than the one that was finished at its offset, so nothing from here on is finished.
+    fn go_back(&self, first: i64) {
+        let mut ahead = self.ahead.lock();
+        cut(&mut ahead, first);
+        cut(&mut self.released.lock(), first);
+        self.ahead_len.store(ahead.len(), Ordering::SeqCst);
+        self.finished.fetch_min(first, Ordering::SeqCst);
     }
 
     /// Notes that the records of `[start, end)` are finished. Finishing twice, or in any order, is harmless.
@@ -174,6 +211,7 @@ impl PartitionCell {
             }
             return;
         }
+        self.ahead_completions.fetch_add(1, Ordering::Relaxed);
         let mut ahead = self.ahead.lock();
         insert(&mut ahead, start, end);
         self.ahead_len.store(ahead.len(), Ordering::SeqCst);
@@ -211,6 +249,15 @@ fn end_of_range_at(ranges: &BTreeMap<i64, i64>, offset: i64) -> i64 {
     match ranges.range(..=offset).next_back() {
         Some((_, &end)) => end.max(offset),
         None => offset,
+    }
+}
+
+/// Forgets what lies at or after `offset`.
+fn cut(ranges: &mut BTreeMap<i64, i64>, offset: i64) {
+    ranges.split_off(&offset);
+    if let Some(mut last) = ranges.last_entry() {
+        let end = last.get_mut();
+        *end = offset.min(*end);
     }
 }
 

@@ -346,7 +346,7 @@ class BaseKafkaConsumer:
             if self._stopping:
                 return
             if is_stale(row):
-                counters.stale += 1
+                self._skip_stale(batch, row)
                 continue
             try:
                 document = loads(value)  # type: ignore[arg-type]  # None is told apart from the rest in _poison
@@ -367,6 +367,11 @@ class BaseKafkaConsumer:
     def _too_late(self, batch: Any, row: int, error: BaseException) -> None:
         """The partition was revoked, or the consumer closed, while the handler ran: the record comes again elsewhere."""
         _log.debug(f"{_place(batch[row])} was handled but is delivered again: {describe(error)}")
+
+    def _skip_stale(self, batch: Any, row: int) -> None:
+        """Its partition is being taken away: whoever gets it handles the record, and need not wait for us to."""
+        self._counters.stale += 1
+        batch.release_rows(row, row + 1)
 
     def _acknowledge(self, batch: Any, row: int) -> None:
         try:
@@ -412,7 +417,7 @@ class BaseKafkaConsumer:
                 _log.info(f"{_place(record)} is left unfinished at stop, after {attempts} attempts")
                 return
             if batch.is_stale(row):
-                counters.stale += 1
+                self._skip_stale(batch, row)
                 return
             attempts += 1
             counters.retried += 1

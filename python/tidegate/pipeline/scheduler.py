@@ -195,7 +195,7 @@ class Scheduler(BaseKafkaConsumer):
 
     async def _serve(self, item: _Item) -> None:
         if item.batch.is_stale(item.row):
-            self._counters.stale += 1
+            self._skip_stale(item.batch, item.row)
             return
         result = await self._ask(item)
         if result is not None and await self._deliver(item, result):
@@ -209,7 +209,7 @@ class Scheduler(BaseKafkaConsumer):
             if attempt:
                 await _back_off(attempt)
                 if item.batch.is_stale(item.row):
-                    self._counters.stale += 1
+                    self._skip_stale(item.batch, item.row)
                     return None
                 self._counters.retried += 1
             async with self._calls:
@@ -239,7 +239,7 @@ class Scheduler(BaseKafkaConsumer):
                 await _back_off(attempt)
             else:
                 return True
-        self._counters.stale += 1
+        self._skip_stale(item.batch, item.row)
         return False
 
     async def _end_cameras(self, grace_s: float) -> None:
