@@ -13,6 +13,12 @@ use crate::kafka_code;
 use crate::log;
 use crate::partition::TopicInfo;
 
+/// The version of the librdkafka that is linked in: `2.12.1`.
+#[must_use]
+pub fn librdkafka_version() -> String {
+    rdkafka::util::get_rdkafka_version().1
+}
+
 /// librdkafka takes milliseconds in an `int`; a longer wait is cut to this (24 days).
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 

@@ -194,6 +194,19 @@ impl Producer {
         self.send_record(record, None, Patience::None)
     }
 
+    /// As [`Producer::send_with`], but never waits.
+    ///
+    /// # Errors
+    /// As [`Producer::send`]; [`Error::QueueFull`] at once.
+    pub fn try_send_with(
+        &self,
+        record: &ProducerRecord<'_>,
+        on_delivery: DeliveryCallback,
+    ) -> Result<()> {
+        let completion = Completion::Callback(on_delivery);
+        self.send_record(record, Some(completion), Patience::None)
+    }
+
     /// As [`Producer::send`], and calls `on_delivery` on the delivery thread with what became of the record. Every other report
     /// waits for the callback, so it should be short; a panic in it is logged and goes no further.
     ///
