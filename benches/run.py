@@ -6,7 +6,7 @@ One single-node Kafka is started and loaded once; then every contender reads the
 a fresh group, interleaved round by round. Only ratios within one run mean anything: the figures of two machines, or of two
 moments of one, do not compare. Results are also written to benches/results/, which git ignores.
 
-Needs Java and Maven (for Kafka), Rust and a C compiler, and in this Python: tidegate and benches/requirements.txt.
+Needs Java and Maven (for Kafka), Rust and a C compiler, and in this Python tidegate and the tools: `make bench` has them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main(args: Sequence[str]) -> int:
         print("\n".join(contender.name for contender in picked))
         return 0
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        print(f"{', '.join(missing)} not installed: {sys.executable} -m pip install -r benches/requirements.txt", file=sys.stderr)
+        print(f"{', '.join(missing)} not installed in {sys.executable}: `make bench` sets everything up", file=sys.stderr)
         return 1
 
     programs = build.build()
