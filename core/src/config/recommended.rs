@@ -1,7 +1,5 @@
 //! The configurations the documentation recommends. Tests hold them against the table: no error, no warning.
 
-use super::{Config, ConfigValue};
-
 /// Settings of a consumer in production; `bootstrap.servers` and `group.id` are yours.
 pub const RECOMMENDED_CONSUMER: &[(&str, &str, &str)] = &[
     (
@@ -83,11 +81,3 @@ pub const RECOMMENDED_PRODUCER: &[(&str, &str, &str)] = &[
     ),
     ("batch.size", "32768", "the most bytes in a batch"),
 ];
-
-/// A table as a [`Config`].
-pub(crate) fn config(table: &[(&str, &str, &str)]) -> Config {
-    table
-        .iter()
-        .map(|(name, value, _)| (*name, ConfigValue::from(*value)))
-        .collect()
-}

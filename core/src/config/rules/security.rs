@@ -57,15 +57,12 @@ fn sasl(s: &mut Settings) {
                 }
             }
         }
-        Some("OAUTHBEARER") => {
-            if !s.is_true("enable.sasl.oauthbearer.unsecure.jwt") {
-                s.error(
-                    "sasl.mechanism",
-                    "has no source of tokens: this build has no OIDC",
-                    "write SCRAM-SHA-512 or PLAIN with sasl.username and sasl.password; for tests, enable.sasl.oauthbearer.unsecure.jwt=true with sasl.oauthbearer.config",
-                );
-            }
-        }
+        Some("OAUTHBEARER") if s.is_true("enable.sasl.oauthbearer.unsecure.jwt") => {}
+        Some("OAUTHBEARER") => s.error(
+            "sasl.mechanism",
+            "has no source of tokens: this build has no OIDC",
+            "write SCRAM-SHA-512 or PLAIN with sasl.username and sasl.password; for tests, enable.sasl.oauthbearer.unsecure.jwt=true with sasl.oauthbearer.config",
+        ),
         Some(_) if s.is_set("sasl.mechanism") => s.error(
             "sasl.mechanism",
             "needs Kerberos, which is not in this build",

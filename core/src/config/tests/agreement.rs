@@ -511,10 +511,10 @@ fn agree_on(scope: Scope, cases: u32) {
 
 #[test]
 fn random_consumers_meet_the_same_verdict_in_librdkafka() {
-    agree_on(Scope::Consumer, 1500);
+    agree_on(Scope::Consumer, 150);
 }
 
 #[test]
 fn random_producers_meet_the_same_verdict_in_librdkafka() {
-    agree_on(Scope::Producer, 1500);
+    agree_on(Scope::Producer, 150);
 }
