@@ -22,6 +22,8 @@ struct Held {
 pub(crate) struct Assignment {
     held: HashMap<TopicPartition, Held>,
     generation: u64,
+    /// What makes [`Assignment::progress`] go on evenly when partitions come and go.
+    retired_progress: u64,
 }
 
 impl Assignment {
@@ -37,9 +39,15 @@ impl Assignment {
             cell: Arc::clone(cell),
             committed,
         };
+        self.retired_progress = self.retired_progress.wrapping_sub(cell.progress());
         if let Some(old) = self.held.insert(cell.topic_partition().clone(), held) {
-            old.cell.advance_state(CellState::Closed);
+            self.retire(&old.cell);
         }
+    }
+
+    fn retire(&mut self, cell: &PartitionCell) {
+        self.retired_progress = self.retired_progress.wrapping_add(cell.progress());
+        cell.advance_state(CellState::Closed);
     }
 
     /// Gives a sought partition its new cell; what was committed stays known.
@@ -55,7 +63,7 @@ impl Assignment {
     pub(crate) fn remove(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             if let Some(held) = self.held.remove(partition) {
-                held.cell.advance_state(CellState::Closed);
+                self.retire(&held.cell);
             }
         }
     }
@@ -72,26 +80,33 @@ impl Assignment {
         self.held.keys().cloned().collect()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.held.len()
     }
 
-    /// A number that changes whenever a record is finished.
+    /// A number that changes whenever a record is finished, and not when partitions come and go: a rebalance is no sign
+    /// of life of the application.
     pub(crate) fn progress(&self) -> u64 {
         self.cells()
-            .fold(0, |sum: u64, cell| sum.wrapping_add(cell.progress()))
+            .fold(self.retired_progress, |sum: u64, cell| {
+                sum.wrapping_add(cell.progress())
+            })
+    }
+
+    /// Closes the cells of partitions that are gone already; their release follows.
+    pub(crate) fn close(&self, partitions: &[TopicPartition]) {
+        for cell in partitions.iter().filter_map(|p| self.get(p)) {
+            cell.advance_state(CellState::Closed);
+        }
     }
 
     /// What is finished and not confirmed as committed, of all partitions held or of `only`: one read of each low
-    /// watermark.
+    /// watermark. Nothing for partitions that are gone already.
     pub(crate) fn uncommitted(&self, only: Option<&[TopicPartition]>) -> Vec<CommitOffset> {
         let offset_of = |held: &Held| {
             let finished = held.cell.finished();
-            (finished != UNKNOWN && held.committed != Some(finished)).then(|| CommitOffset {
+            let ours = held.cell.state() != CellState::Closed;
+            (ours && finished != UNKNOWN && held.committed != Some(finished)).then(|| CommitOffset {
                 topic_partition: held.cell.topic_partition().clone(),
                 offset: finished,
                 metadata: None,

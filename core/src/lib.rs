@@ -18,6 +18,7 @@ mod sync;
 mod batch;
 pub mod config;
 mod kafka_code;
+mod level;
 mod native;
 mod queue;
 mod record;
@@ -51,6 +52,7 @@ pub use config::{
 };
 pub use consumer::{Consumer, RebalanceListener};
 pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Result, Severity};
+pub use native::librdkafka_version;
 pub use partition::{Generation, Offset, TopicInfo, TopicPartition, TopicPartitionOffset};
 pub use producer::{
     BatchOutcome, DROP_FLUSH_TIMEOUT, Delivery, DeliveryCallback, DeliveryFuture, Producer,

@@ -234,6 +234,7 @@ impl<S: Source> Poller<S> {
             }
             Command::Unsubscribe { reply } => {
                 self.topics.clear();
+                self.evicted = false;
                 self.answer_pending_assign();
                 self.drop_drain();
                 self.source.unsubscribe();
@@ -242,7 +243,7 @@ impl<S: Source> Poller<S> {
             Command::Assign { partitions, reply } => {
                 let result = self
                     .refuse_when_closing()
-                    .and_then(|()| self.assign_by_hand(&partitions));
+                    .and_then(|()| self.assign_by_hand(&partitions, now_us));
                 let _ = reply.send(result);
             }
             Command::Seek {
@@ -279,7 +280,17 @@ impl<S: Source> Poller<S> {
 
     fn event(&mut self, event: SourceEvent, now_us: u64) {
         match event {
-            SourceEvent::Assign { .. } | SourceEvent::Revoke { .. } => {
+            SourceEvent::Assign { .. } => self.waiting.push_back(event),
+            SourceEvent::Revoke {
+                ref partitions,
+                lost,
+                ..
+            } => {
+                if lost {
+                    // Whatever is under way for them must neither hand out nor commit any more.
+                    self.assignment.close(partitions);
+                    self.drop_drain();
+                }
                 self.waiting.push_back(event);
             }
             SourceEvent::Starts { id, starts, error } => {
@@ -319,7 +330,11 @@ impl<S: Source> Poller<S> {
         }
     }
 
-    fn assign_by_hand(&mut self, partitions: &[(TopicPartition, Offset)]) -> Result<()> {
+    fn assign_by_hand(
+        &mut self,
+        partitions: &[(TopicPartition, Offset)],
+        now_us: u64,
+    ) -> Result<()> {
         let generation = self.assignment.next_generation();
         let starts: Vec<FetchStart> = partitions
             .iter()
@@ -334,6 +349,10 @@ impl<S: Source> Poller<S> {
             .collect();
         self.source
             .assign(crate::source::Protocol::Eager, &starts)?;
+        if self.settings.auto_commit {
+            // The last chance for the partitions that go.
+            self.commit_finished(now_us);
+        }
         let old = self.assignment.partitions();
         self.assignment.remove(&old);
         for start in &starts {

@@ -5,13 +5,13 @@
 //! poller again when the gate is half empty, not at each batch, so that a flood does not cost two context switches a batch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use parking_lot::Mutex;
 
 use crate::batch::BatchData;
+use crate::level::Level;
 
 /// The most batches that wait, whatever their size.
 pub(crate) const GATE_BATCHES: usize = 64;
@@ -35,123 +35,73 @@ impl Waker {
     }
 }
 
-/// Counts shared by both ends of the gate.
-#[derive(Debug)]
-pub(crate) struct GateState {
-    budget_bytes: usize,
-    queued_bytes: AtomicUsize,
-    peak_bytes: AtomicUsize,
-    /// The poller found no room and wants to be woken.
-    starved: AtomicBool,
-    waker: Arc<Waker>,
-}
-
-impl GateState {
-    pub(crate) fn queued_bytes(&self) -> usize {
-        self.queued_bytes.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn peak_bytes(&self) -> usize {
-        self.peak_bytes.load(Ordering::Relaxed)
-    }
-}
-
 /// The poller's end.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    state: Arc<GateState>,
+    level: Arc<Level>,
     sender: Sender<BatchData>,
 }
 
 /// The application's end.
 #[derive(Debug)]
 pub(crate) struct GateReceiver {
-    state: Arc<GateState>,
+    level: Arc<Level>,
     receiver: Receiver<BatchData>,
+    waker: Arc<Waker>,
 }
 
 /// A gate of `budget_bytes` that wakes `waker` when there is room again.
 pub(crate) fn gate(budget_bytes: usize, waker: Arc<Waker>) -> (Gate, GateReceiver) {
     let (sender, receiver) = crossbeam_channel::bounded(GATE_BATCHES);
-    let state = Arc::new(GateState {
-        budget_bytes,
-        queued_bytes: AtomicUsize::new(0),
-        peak_bytes: AtomicUsize::new(0),
-        starved: AtomicBool::new(false),
-        waker,
-    });
+    let level = Arc::new(Level::new(budget_bytes, GATE_BATCHES));
     let gate = Gate {
-        state: Arc::clone(&state),
+        level: Arc::clone(&level),
         sender,
     };
-    (gate, GateReceiver { state, receiver })
+    let receiver = GateReceiver {
+        level,
+        receiver,
+        waker,
+    };
+    (gate, receiver)
 }
 
 impl Gate {
     /// True when a batch may be pushed. When not, the poller is woken once there is room.
     pub(crate) fn has_room(&self) -> bool {
-        if self.fits() {
-            return true;
-        }
-        self.state.starved.store(true, Ordering::SeqCst);
-        // The application may have emptied the gate between the two looks, and seen nobody to wake.
-        if self.fits() {
-            self.state.starved.store(false, Ordering::SeqCst);
-            return true;
-        }
-        false
-    }
-
-    fn fits(&self) -> bool {
-        self.state.queued_bytes.load(Ordering::SeqCst) < self.state.budget_bytes
-            && !self.sender.is_full()
+        self.level.has_room()
     }
 
     /// Hands a batch over; it comes back when the gate is full by count or the application's end is gone.
     pub(crate) fn push(&self, batch: BatchData) -> Result<(), BatchData> {
         let bytes = batch.size_bytes();
-        let queued = self.state.queued_bytes.fetch_add(bytes, Ordering::SeqCst) + bytes;
-        self.state.peak_bytes.fetch_max(queued, Ordering::Relaxed);
+        self.level.add(bytes);
         self.sender.try_send(batch).map_err(|error| {
-            self.state.queued_bytes.fetch_sub(bytes, Ordering::SeqCst);
+            self.level.remove(bytes);
             match error {
                 TrySendError::Full(batch) | TrySendError::Disconnected(batch) => batch,
             }
         })
     }
-
-    pub(crate) fn state(&self) -> &Arc<GateState> {
-        &self.state
-    }
 }
 
 impl GateReceiver {
-    /// The channel, to wait on together with others. What is received must go through [`GateReceiver::took`].
+    /// The channel, to wait on together with others. What is received must go through [`GateReceiver::try_pop`].
     pub(crate) fn channel(&self) -> &Receiver<BatchData> {
         &self.receiver
     }
 
-    /// The next batch, if one waits.
+    /// The next batch, if one waits; its bytes go back to the budget.
     pub(crate) fn try_pop(&self) -> Option<BatchData> {
         let batch = self.receiver.try_recv().ok()?;
-        self.took(&batch);
+        if self.level.remove(batch.size_bytes()) {
+            self.waker.wake();
+        }
         Some(batch)
     }
 
-    /// Gives the bytes of a batch taken from the channel back to the budget.
-    pub(crate) fn took(&self, batch: &BatchData) {
-        let bytes = batch.size_bytes();
-        let queued = self.state.queued_bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
-        if queued <= self.state.budget_bytes / 2
-            && self.receiver.len() <= GATE_BATCHES / 2
-            && self.state.starved.swap(false, Ordering::SeqCst)
-        {
-            self.state.waker.wake();
-        }
-    }
-
-    pub(crate) fn state(&self) -> &Arc<GateState> {
-        &self.state
+    pub(crate) fn level(&self) -> &Level {
+        &self.level
     }
 }
 
@@ -183,12 +133,12 @@ mod tests {
             pushed += 1;
         }
         assert_eq!(pushed, 10, "1000 bytes of value and the row's columns each");
-        assert!(gate.state().queued_bytes() >= 10_000);
+        assert!(gate.level.bytes() >= 10_000);
         assert!(receiver.try_pop().is_some());
         assert!(gate.has_room());
         while receiver.try_pop().is_some() {}
-        assert_eq!(gate.state().queued_bytes(), 0);
-        assert!(gate.state().peak_bytes() >= 10_000);
+        assert_eq!(gate.level.bytes(), 0);
+        assert!(gate.level.peak_bytes() >= 10_000);
     }
 
     #[test]
@@ -212,7 +162,7 @@ mod tests {
         }
         let popper = std::thread::spawn(move || while receiver.try_pop().is_some() {});
         // Parks until woken; the test's own time limit is what fails if the wake is lost.
-        while gate.state().queued_bytes() > 2_000 {
+        while gate.level.bytes() > 2_000 {
             std::thread::park();
         }
         popper.join().expect("no panic");

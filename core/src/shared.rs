@@ -76,6 +76,10 @@ impl Shared {
     pub(crate) fn tell(&self, event: AppEvent) {
         // The receiver is gone only while the consumer is dropped, when nobody is there to be told.
         let _ = self.events.send(event);
+        self.set_attention();
+    }
+
+    pub(crate) fn set_attention(&self) {
         self.attention.store(true, Ordering::Release);
     }
 

@@ -1,12 +1,16 @@
 //! The primitives that the model checker must see: `std` and `parking_lot` in every build, `loom` under `--cfg loom`.
 //!
-//! Only what [`crate::tracker`] needs is here; the rest of the engine hands data over through channels.
+//! Only what [`crate::tracker`] and [`crate::level`] need is here; the rest of the engine hands data over through channels.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
+};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
+};
 
 /// A mutex whose `lock` gives the guard, whatever stands behind it.
 #[derive(Debug)]

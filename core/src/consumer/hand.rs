@@ -26,11 +26,14 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Hands out the first row; `None` for an empty batch.
-    fn start(batch: RecordBatch) -> Option<Cursor> {
-        let (cell, run_end) = {
-            let (run, rows) = batch.run_parts().next()?;
-            (Arc::clone(&run.cell), rows.len())
+    /// Hands out the first row; the batch comes back when it is empty or its first rows are being taken away.
+    fn start(batch: RecordBatch) -> Result<Cursor, RecordBatch> {
+        let first = batch
+            .run_parts()
+            .next()
+            .map(|(run, rows)| (Arc::clone(&run.cell), rows.len()));
+        let Some((cell, run_end)) = first else {
+            return Err(batch);
         };
         let cursor = Cursor {
             batch,
@@ -38,28 +41,27 @@ impl Cursor {
             run_end,
             cell,
         };
-        cursor.deliver();
-        Some(cursor)
-    }
-
-    /// The offsets that the row in hand stands for.
-    fn interval(&self) -> (i64, i64) {
-        let offsets = self.batch.offsets();
-        let end = if self.row + 1 < self.run_end {
-            offsets[self.row + 1]
+        let (first, end) = cursor.interval(0);
+        if cursor.cell.deliver(first, end) {
+            Ok(cursor)
         } else {
-            offsets[self.row] + 1
-        };
-        (offsets[self.row], end)
+            Err(cursor.batch)
+        }
     }
 
-    fn deliver(&self) {
-        let (first, end) = self.interval();
-        self.cell.deliver(first, end);
+    /// The offsets that a row of the run stands for.
+    fn interval(&self, row: usize) -> (i64, i64) {
+        let offsets = self.batch.offsets();
+        let end = if row + 1 < self.run_end {
+            offsets[row + 1]
+        } else {
+            offsets[row] + 1
+        };
+        (offsets[row], end)
     }
 
     fn finish(&self) {
-        let (first, end) = self.interval();
+        let (first, end) = self.interval(self.row);
         self.cell.complete(first, end);
     }
 
@@ -72,11 +74,23 @@ impl Cursor {
         if self.row + 1 >= self.run_end || !self.cell.is_live() || self.cell.is_paused() {
             return None;
         }
+        // In this order: whoever takes the partition away sees a record in hand all the time, and waits.
+        let (first, end) = self.interval(self.row + 1);
+        self.cell.deliver_next(first, end);
         self.finish();
         self.row += 1;
-        self.deliver();
         Some(self.record())
     }
+}
+
+/// What may be done with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Live,
+    /// Kept back until its partition is resumed.
+    Paused,
+    /// Its partition was revoked, lost or sought: dropped.
+    Stale,
 }
 
 #[derive(Debug, Default)]
@@ -143,9 +157,13 @@ impl Hand {
         self.pending_rows
     }
 
-    /// Brings back what waited for a resume.
+    /// Brings back what waited for a resume, or was taken away meanwhile.
     pub(crate) fn unhold(&mut self) {
-        if self.held.is_empty() {
+        let waits = |batch: &RecordBatch| {
+            let mut runs = batch.run_parts();
+            runs.all(|(run, _)| run.cell.is_live() && run.cell.is_paused())
+        };
+        if self.held.iter().all(waits) {
             return;
         }
         for batch in std::mem::take(&mut self.held).into_iter().rev() {
@@ -153,49 +171,107 @@ impl Hand {
         }
     }
 
-    /// The next rows that may be handed out, at most `limit`, all live and not paused.
-    fn next_live(&mut self, limit: usize, metrics: &ConsumerMetrics) -> Option<RecordBatch> {
-        while let Some(batch) = self.pending.pop_front() {
-            self.pending_rows -= batch.len();
-            let mut runs = batch.run_parts();
-            let class_of = |cell: &PartitionCell| (cell.is_live(), cell.is_paused());
-            let Some((first, rows)) = runs.next() else {
-                continue;
-            };
-            let (live, paused) = class_of(&first.cell);
-            let mut length = rows.len();
-            for (run, rows) in runs {
-                if class_of(&run.cell) != (live, paused) {
+    /// True when earlier rows of this partition are kept back.
+    fn holds(&self, cell: &Arc<PartitionCell>) -> bool {
+        self.held.iter().any(|batch| {
+            batch
+                .run_parts()
+                .any(|(run, _)| Arc::ptr_eq(&run.cell, cell))
+        })
+    }
+
+    fn class_of(&self, cell: &Arc<PartitionCell>) -> Class {
+        if !cell.is_live() {
+            Class::Stale
+        } else if cell.is_paused() || self.holds(cell) {
+            // Resumed a moment ago: what is kept back comes first.
+            Class::Paused
+        } else {
+            Class::Live
+        }
+    }
+
+    /// How many rows at the head of `batch` are of one class; of live ones no more than `limit`, and with `deliver` they
+    /// are noted as handed out.
+    fn classify(&self, batch: &RecordBatch, limit: usize, deliver: bool) -> (Class, usize) {
+        let mut head = None;
+        let mut length = 0;
+        for (run, rows) in batch.run_parts() {
+            let mut class = self.class_of(&run.cell);
+            if head.is_some_and(|head| head != class) {
+                break;
+            }
+            let mut take = rows.len();
+            if class == Class::Live {
+                take = take.min(limit - length);
+                if take == 0 {
                     break;
                 }
-                length += rows.len();
+                let interval = batch.interval(run, &(rows.start..rows.start + take));
+                if deliver && !run.cell.deliver(interval.start, interval.end) {
+                    // Taken away this very moment.
+                    if head.is_some() {
+                        break;
+                    }
+                    (class, take) = (Class::Stale, rows.len());
+                }
             }
-            let take = if live && !paused {
-                length.min(limit)
-            } else {
-                length
-            };
-            let part = batch.slice(0..take);
-            if take < batch.len() {
-                self.push_front(batch.slice(take..batch.len()));
+            head = Some(class);
+            length += take;
+        }
+        (head.unwrap_or(Class::Stale), length)
+    }
+
+    /// The next rows that may be handed out, at most `limit`, all live and not paused; with `deliver` they are noted as
+    /// handed out.
+    fn next_live(
+        &mut self,
+        limit: usize,
+        deliver: bool,
+        metrics: &ConsumerMetrics,
+    ) -> Option<RecordBatch> {
+        while let Some(batch) = self.pending.pop_front() {
+            self.pending_rows -= batch.len();
+            let (class, length) = self.classify(&batch, limit, deliver);
+            let part = batch.slice(0..length);
+            if length < batch.len() {
+                self.push_front(batch.slice(length..batch.len()));
             }
-            match (live, paused) {
-                (true, false) => return Some(part),
-                (true, true) => self.held.push(part),
-                (false, _) => metrics.records_stale.add(take as u64),
+            match class {
+                Class::Live => return Some(part),
+                Class::Paused => self.held.push(part),
+                Class::Stale => metrics.records_stale.add(length as u64),
             }
         }
         None
     }
 
-    /// Up to `limit` rows; small batches are joined, and all of them when at least `wanted` rows are wanted.
+    /// Puts aside what is paused and drops what is stale, until `least` rows that may be handed out wait at the head;
+    /// false when there are not so many.
+    pub(crate) fn settle(&mut self, least: usize, metrics: &ConsumerMetrics) -> bool {
+        let mut settled = Vec::new();
+        let mut rows = 0;
+        while rows < least {
+            let Some(part) = self.next_live(usize::MAX, false, metrics) else {
+                break;
+            };
+            rows += part.len();
+            settled.push(part);
+        }
+        for part in settled.into_iter().rev() {
+            self.push_front(part);
+        }
+        rows >= least
+    }
+
+    /// Hands out up to `limit` rows; small batches are joined, and all of them when at least `wanted` rows are wanted.
     fn take(
         &mut self,
         limit: usize,
         wanted: usize,
         metrics: &ConsumerMetrics,
     ) -> Option<RecordBatch> {
-        let first = self.next_live(limit, metrics)?;
+        let first = self.next_live(limit, true, metrics)?;
         let enough = limit.min(wanted.max(SMALL_BATCH));
         let mut rows = first.len();
         if rows >= enough || self.pending.is_empty() {
@@ -203,7 +279,7 @@ impl Hand {
         }
         let mut parts = vec![first];
         while rows < enough {
-            let Some(part) = self.next_live(limit - rows, metrics) else {
+            let Some(part) = self.next_live(limit - rows, true, metrics) else {
                 break;
             };
             rows += part.len();
@@ -221,7 +297,6 @@ impl Hand {
         metrics: &ConsumerMetrics,
     ) -> Option<RecordBatch> {
         let batch = self.take(limit, wanted, metrics)?;
-        batch.deliver();
         metrics.batches_handed.add(1);
         metrics.records_handed.add(batch.len() as u64);
         if !lease {
@@ -232,13 +307,20 @@ impl Hand {
 
     /// Hands out the first record of what waits; the others follow by [`Hand::next_record`].
     pub(crate) fn hand_out_record(&mut self, metrics: &ConsumerMetrics) -> Option<OwnedRecord> {
-        // Not joined with others: what is left of it comes back here after each run.
-        let batch = self.next_live(usize::MAX, metrics)?;
-        metrics.batches_handed.add(1);
-        let cursor = Cursor::start(batch)?;
-        let record = cursor.record();
-        self.in_hand = InHand::Record(cursor);
-        Some(record)
+        loop {
+            // Not joined with others: what is left of it comes back here after each run.
+            let batch = self.next_live(usize::MAX, false, metrics)?;
+            match Cursor::start(batch) {
+                Ok(cursor) => {
+                    metrics.batches_handed.add(1);
+                    let record = cursor.record();
+                    self.in_hand = InHand::Record(cursor);
+                    return Some(record);
+                }
+                // Taken away this very moment: dropped as stale at the next look.
+                Err(batch) => self.push_front(batch),
+            }
+        }
     }
 
     /// Forgets everything that waits.

@@ -22,10 +22,11 @@ use crate::consumer::hand::Hand;
 use crate::error::{Error, Result};
 use crate::log;
 use crate::partition::{Offset, TopicPartition};
-use crate::poller::{self, Command, Poller};
+use crate::poller::{self, Command, Poller, Settings};
 use crate::queue::{self, GateReceiver, Waker};
 use crate::record::OwnedRecord;
 use crate::shared::{AppEvent, Shared};
+use crate::source::Source;
 use crate::source::kafka::{Client, KafkaSource};
 use crate::stats::ConsumerStats;
 
@@ -84,6 +85,19 @@ pub trait RebalanceListener: Send + Sync {
         let _ = (partition, offset);
         Ok(())
     }
+}
+
+/// What a consumer is made of, beside its source.
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) gate_bytes: usize,
+    pub(crate) max_poll_records: usize,
+    pub(crate) group_id: Option<String>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Wakes the poller; the source has it too.
+    pub(crate) waker: Arc<Waker>,
+    /// For questions that the broker answers; none over a scripted source.
+    pub(crate) client: Weak<Client>,
 }
 
 /// How many records a polling call wants.
@@ -178,19 +192,56 @@ impl Consumer {
             tuning.reset,
             &waker,
         )?;
-        let client = Arc::downgrade(source.client());
-        let (shared, events) = Shared::new(Arc::clone(&waker));
-        let (gate_in, gate) = queue::gate(tuning.gate_bytes, waker);
+        let parts = Parts {
+            client: Arc::downgrade(source.client()),
+            settings: tuning.settings,
+            gate_bytes: tuning.gate_bytes,
+            max_poll_records: config.max_poll_records.unwrap_or(usize::MAX),
+            group_id: config.group_id,
+            clock: Arc::new(SystemClock::new()),
+            waker,
+        };
+        let (mut consumer, poller) = Consumer::with_source(source, parts);
+        consumer.start(poller)?;
+        Ok(consumer)
+    }
+
+    /// A consumer over `source` and its poller, which does not run yet.
+    pub(crate) fn with_source<S: Source>(source: S, parts: Parts) -> (Consumer, Poller<S>) {
+        let (shared, events) = Shared::new(Arc::clone(&parts.waker));
+        let (gate_in, gate) = queue::gate(parts.gate_bytes, parts.waker);
         let (commands, command_receiver) = unbounded();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let poller = Poller::new(
             source,
-            tuning.settings,
+            parts.settings,
             Arc::clone(&shared),
             gate_in,
             command_receiver,
-            Arc::clone(&clock),
+            Arc::clone(&parts.clock),
         );
+        let consumer = Consumer {
+            shared,
+            events,
+            gate,
+            commands,
+            clock: parts.clock,
+            client: parts.client,
+            hand: Mutex::new(Hand::default()),
+            listener: Mutex::new(None),
+            subscription: Mutex::new(Vec::new()),
+            max_poll_records: parts.max_poll_records,
+            group_id: parts.group_id,
+            fork: ForkGuard::new(),
+            closed: Mutex::new(false),
+            thread: Mutex::new(None),
+            // Disconnected, as after the thread's end.
+            ended: bounded(0).1,
+        };
+        (consumer, poller)
+    }
+
+    /// Runs the poller on a thread of its own.
+    fn start<S: Source + 'static>(&mut self, poller: Poller<S>) -> Result<()> {
         let (ending, ended) = bounded::<()>(0);
         let thread = std::thread::Builder::new()
             .name("tidegate-poller".into())
@@ -202,23 +253,9 @@ impl Consumer {
                 code: crate::kafka_code::from_number(-194),
                 context: format!("the poller's thread could not be started: {error}"),
             })?;
-        Ok(Consumer {
-            shared,
-            events,
-            gate,
-            commands,
-            clock,
-            client,
-            hand: Mutex::new(Hand::default()),
-            listener: Mutex::new(None),
-            subscription: Mutex::new(Vec::new()),
-            max_poll_records: config.max_poll_records.unwrap_or(usize::MAX),
-            group_id: config.group_id,
-            fork: ForkGuard::new(),
-            closed: Mutex::new(false),
-            thread: Mutex::new(Some(thread)),
-            ended,
-        })
+        self.ended = ended;
+        *self.thread.get_mut() = Some(thread);
+        Ok(())
     }
 
     /// Joins the group for these topics; a name that begins with `^` is a regular expression. A subscription made before
@@ -329,7 +366,7 @@ impl Consumer {
     /// application can mend (no permission, a fatal error, `auto.offset.reset=error` without a position).
     pub fn poll(&self, timeout: Option<Duration>) -> Result<Option<OwnedRecord>> {
         {
-            let mut hand = self.hand.try_lock().ok_or_else(concurrent)?;
+            let mut hand = self.hand.lock();
             if hand.busy {
                 return Err(concurrent());
             }
@@ -383,6 +420,23 @@ impl Consumer {
     ) -> Result<Option<RecordBatch>> {
         let want = self.want(max_records, 1, true)?;
         self.batch(timeout, want)
+    }
+
+    /// Waits until `records` (or `max.poll.records`, if that is less) could be handed out at once, and hands out nothing:
+    /// for callers that must look at something else, such as a signal, before they take what they cannot give back.
+    /// Like the other polling calls it finishes what was handed out before.
+    ///
+    /// False when the time is over, or [`Consumer::wake`] or [`Consumer::close`] was called.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::poll`].
+    pub fn wait_ready(&self, timeout: Option<Duration>, records: usize) -> Result<bool> {
+        let least = self.want(Some(records), records, false)?.least;
+        let ready = self.wait_for(timeout, least, |hand| {
+            hand.settle(least, &self.shared.stats).then_some(())
+        })?;
+        Ok(ready.is_some())
     }
 
     fn want(&self, max_records: Option<usize>, least: usize, lease: bool) -> Result<Want> {
@@ -461,9 +515,9 @@ impl Consumer {
     /// What this consumer has done so far.
     #[must_use]
     pub fn stats(&self) -> ConsumerStats {
-        let gate = self.gate.state();
+        let gate = self.gate.level();
         let metrics = &self.shared.stats;
-        metrics.queue_bytes.set(gate.queued_bytes() as u64);
+        metrics.queue_bytes.set(gate.bytes() as u64);
         metrics.queue_bytes_peak.raise_to(gate.peak_bytes() as u64);
         metrics.snapshot()
     }
@@ -523,15 +577,19 @@ impl Consumer {
     fn wait_for_close(&self, answer: &Receiver<Result<()>>, deadline: Instant) -> Result<()> {
         /// The poller answers within the deadline; this is for a machine that is slow to schedule it.
         const GRACE: Duration = Duration::from_millis(500);
+        /// How often to look whether another thread still polls.
+        const LOOK_AGAIN: Duration = Duration::from_millis(20);
         loop {
             let mut select = Select::new();
             let answered = select.recv(answer);
-            // When another thread polls, it runs the callbacks.
-            if self.hand.try_lock().is_some_and(|hand| !hand.busy) {
+            let left = deadline.saturating_duration_since(Instant::now()) + GRACE;
+            // When another thread polls, it runs the callbacks, until it stops to.
+            let theirs = self.hand.try_lock().is_none_or(|hand| hand.busy);
+            if !theirs {
                 select.recv(&self.events);
             }
-            let left = deadline.saturating_duration_since(Instant::now()) + GRACE;
-            match select.ready_timeout(left) {
+            let wait = if theirs { left.min(LOOK_AGAIN) } else { left };
+            match select.ready_timeout(wait) {
                 Ok(index) if index == answered => match answer.try_recv() {
                     Ok(result) => return result,
                     Err(error) if error.is_disconnected() => return Ok(()),
@@ -544,6 +602,7 @@ impl Consumer {
                         }
                     }
                 }
+                Err(_) if wait < left => {}
                 Err(_) => {
                     return Err(Error::TimedOut {
                         what: "closing the consumer".into(),
@@ -564,7 +623,8 @@ impl Consumer {
         hand_out: impl Fn(&mut Hand) -> Option<T>,
     ) -> Result<Option<T>> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout.min(LONG_WAIT * 24 * 365));
-        let mut hand = self.hand.try_lock().ok_or_else(concurrent)?;
+        // Held for moments only, also by commit() and its like on other threads: those are no concurrent polls.
+        let mut hand = self.hand.lock();
         if hand.busy {
             return Err(concurrent());
         }
@@ -578,13 +638,21 @@ impl Consumer {
         hand.busy = true;
         drop(hand);
         let _busy = Busy(self);
+        let mut woken = false;
         loop {
-            let woken = self.attend()?;
+            woken |= self.attend()?;
+            if self.is_closed() {
+                return Ok(None);
+            }
+            let over = woken || deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let mut hand = self.hand.lock();
             hand.unhold();
-            let over = woken || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            self.refill(&mut hand, least);
-            if over || hand.pending_rows() >= least {
+            let gathered = self.gather(&mut hand, least);
+            if self.shared.wants_attention() {
+                // Told before the records just taken were pushed: on_assign runs before any of its partitions comes.
+                continue;
+            }
+            if gathered || over {
                 if let Some(item) = hand_out(&mut hand) {
                     return Ok(Some(item));
                 }
@@ -597,17 +665,33 @@ impl Consumer {
         }
     }
 
-    /// Takes from the gate until `least` rows wait here.
-    fn refill(&self, hand: &mut Hand, least: usize) {
-        while hand.pending_rows() < least.max(1) {
+    /// Takes from the gate until `least` rows that may be handed out wait here; false when there are not so many.
+    /// Rows of paused partitions are put aside on the way, so that they hold up no others.
+    fn gather(&self, hand: &mut Hand, least: usize) -> bool {
+        let least = least.max(1);
+        loop {
+            let empty = !self.refill(hand, least);
+            if hand.settle(least, &self.shared.stats) {
+                return true;
+            }
+            if empty {
+                return false;
+            }
+        }
+    }
+
+    /// Takes from the gate until `least` rows wait here; false when it had no more.
+    fn refill(&self, hand: &mut Hand, least: usize) -> bool {
+        while hand.pending_rows() < least {
             let Some(data) = self.gate.try_pop() else {
-                return;
+                return false;
             };
             let batch = RecordBatch::new(data);
             let waited_us = self.clock.now_us().saturating_sub(batch.received_us());
             self.shared.stats.queue_wait_us.record(waited_us);
             hand.push(batch);
         }
+        true
     }
 
     /// Waits for a batch or an event.
@@ -635,10 +719,8 @@ impl Consumer {
             match self.handle(event) {
                 Ok(wake) => woken |= wake,
                 Err(error) => {
-                    if !self.events.is_empty() {
-                        // The rest is for the next call.
-                        self.shared.tell(AppEvent::Wake);
-                    }
+                    // The rest is for the next call.
+                    self.shared.set_attention();
                     return Err(error);
                 }
             }

@@ -120,7 +120,7 @@ impl Consumer {
     /// [`Error::NotAssigned`], [`Error::Argument`] for a negative offset, [`Error::Closed`].
     pub fn seek(&self, partition: &TopicPartition, to: Offset) -> Result<()> {
         check_offset(to)?;
-        self.hand().finish(&self.shared.stats);
+        // What is in hand stays unfinished: going back to a record that failed must not commit it.
         self.ask(|reply| Command::Seek {
             partition: partition.clone(),
             to,
