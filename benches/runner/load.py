@@ -94,6 +94,8 @@ def fill(bootstrap: str, topic: Topic) -> None:
         {
             "bootstrap.servers": bootstrap,
             "linger.ms": 50,
+            # Errors only: a broker that has just started is not ready at the first try.
+            "log_level": 3,
             # Order within a partition holds, retries included.
             "enable.idempotence": True,
             "queue.buffering.max.messages": 1_000_000,

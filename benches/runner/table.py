@@ -80,8 +80,8 @@ def contenders_table(results: Sequence[Result]) -> str:
     return _aligned(rows)
 
 
-def bars_table(found: Sequence[Verdict], missing: Sequence[Bar]) -> str:
-    """One line a bar."""
+def bars_table(found: Sequence[Verdict], missing: Sequence[Bar], judged: bool) -> str:
+    """One line a bar; what was measured over too few records is not `judged`."""
     rows = [["bar", "baseline", "median ratio", "best", "per round", "bar", ""]]
     for verdict in found:
         rows.append(
@@ -92,7 +92,7 @@ def bars_table(found: Sequence[Verdict], missing: Sequence[Bar]) -> str:
                 f"{max(verdict.ratios):.2f}",
                 " ".join(f"{ratio:.2f}" for ratio in verdict.ratios),
                 "-" if verdict.bar.factor is None else f"{verdict.bar.factor:.2f}",
-                {None: "", True: "reached", False: "NOT REACHED"}[verdict.reached],
+                {None: "", True: "reached", False: "NOT REACHED"}[verdict.reached if judged else None],
             ]
         )
     rows += [
