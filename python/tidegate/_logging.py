@@ -19,7 +19,7 @@ from typing import Any
 
 from tidegate import _core
 
-__all__ = ["CRITICAL", "DEBUG", "ERROR", "INFO", "WARNING", "Logger", "describe", "find_loguru", "forward_native_lines"]
+__all__ = ["CRITICAL", "DEBUG", "ERROR", "INFO", "WARNING", "Logger", "describe", "find_loguru", "forward_native_lines", "shown"]
 
 DEBUG = logging.DEBUG
 INFO = logging.INFO
@@ -107,6 +107,15 @@ def describe(error: BaseException) -> str:
     if len(text) > _LONGEST_TEXT:
         text = f"{text[:_LONGEST_TEXT]}... ({len(text)} characters)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def shown(value: object) -> str:
+    """`repr(value)`, shortened, even when that raises."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
 
 
 class NativeLines:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tidegate import _core, _exit
 from tidegate._json import dumps
-from tidegate._logging import Logger, describe, forward_native_lines
+from tidegate._logging import Logger, describe, forward_native_lines, shown
 
 __all__ = ["DetectionResultProducer"]
 
@@ -179,7 +179,7 @@ class DetectionResultProducer:
         with self._lock:
             self._refused += 1
             self._last_error = text
-        _log.error(f"detection result of camera {camera_id!r} is not sent to {self.topic}: {text}")
+        _log.error(f"detection result of camera {shown(camera_id)} is not sent to {self.topic}: {text}")
 
     def _refuse_disabled(self) -> None:
         with self._lock:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fake_engine import FakeBatch, FakeConsumer, FakeEngine, engine, until
 
 import tidegate
-from fake_engine import FakeBatch, FakeConsumer, FakeEngine, engine, until
 from tidegate import _exit, _logging, base_consumer
 from tidegate.base_consumer import BaseKafkaConsumer
 
@@ -207,9 +207,7 @@ def test_the_handler_may_be_replaced_while_running(engine: FakeEngine) -> None:
 # -- what fails ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_failing_handler_is_counted_logged_once_and_holds_nobody_up(
-    engine: FakeEngine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failing_handler_is_counted_logged_once_and_holds_nobody_up(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
     def handler(number: Any) -> None:
         if number == 1:
             raise RuntimeError(NASTY)

@@ -127,6 +127,16 @@ class Unprintable(Exception):
         raise RuntimeError("no text")
 
 
+def test_shown_never_fails_and_stays_short() -> None:
+    class Silent:
+        def __repr__(self) -> str:
+            raise RuntimeError("no text")
+
+    assert _logging.shown("a{}") == "'a{}'"
+    assert _logging.shown(Silent()) == "a Silent"
+    assert len(_logging.shown("x" * 10**6)) < 1100
+
+
 def test_describe_never_fails_and_stays_short() -> None:
     assert _logging.describe(ValueError("two\nlines")) == "ValueError: two lines"
     assert _logging.describe(ValueError()) == "ValueError"
