@@ -36,12 +36,16 @@ impl Clock for SystemClock {
     }
 }
 
+/// What happens elsewhere while somebody waits; hears the new time.
+#[cfg(test)]
+type World = Box<dyn FnMut(u64) + Send>;
+
 /// A clock that a test moves. A wait on it takes no real time: it moves the clock on by the timeout and returns.
 #[cfg(test)]
 #[derive(Default)]
 pub(crate) struct TestClock {
     now_us: std::sync::atomic::AtomicU64,
-    on_wait: parking_lot::Mutex<Option<Box<dyn FnMut(u64) + Send>>>,
+    on_wait: parking_lot::Mutex<Option<World>>,
 }
 
 #[cfg(test)]
