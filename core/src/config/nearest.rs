@@ -42,21 +42,28 @@ fn normalised(name: &str) -> String {
 /// The longest name that is compared; nothing known is a third as long.
 const LONGEST: usize = 200;
 
+/// More edits than this, and another thing was meant.
+const MOST_EDITS: usize = 6;
+
 /// The known name (librdkafka's, Tidegate's or the Java client's) that was probably meant; `None` when none is near.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     if name.len() > LONGEST {
         return None;
     }
     let wanted = normalised(name);
+    let length = wanted.chars().count();
+    let enough = (length / 3).clamp(1, MOST_EDITS);
     let settable = properties().iter().filter(|row| !row.hidden);
     let known = settable
         .flat_map(|row| [Some(row.name), row.alias].into_iter().flatten())
         .chain(java_properties().iter().map(|java| java.name));
-    let (away, near) = known
+    known
+        // Every edit changes the length by one at most.
+        .filter(|known| known.len().abs_diff(length) <= enough)
         .map(|known| (distance(&wanted, &normalised(known)), known))
-        .min_by_key(|(away, known)| (*away, known.len()))?;
-    let enough = (wanted.chars().count() / 3).clamp(1, 6);
-    (away <= enough).then_some(near)
+        .filter(|(away, _)| *away <= enough)
+        .min_by_key(|(away, known)| (*away, known.len()))
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ fn any_value() -> impl Strategy<Value = ConfigValue> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_panics_and_the_verdicts_are_one(pairs in prop::collection::vec((name(), any_value()), 0..12)) {
