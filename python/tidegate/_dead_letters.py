@@ -182,9 +182,11 @@ class DeadLetters:
             news = self._broken is (error is None)
             self._broken = error is not None
         self._reported.set()
-        if news and error is None:
+        if not news:
+            return
+        if error is None:
             _log.info(f"dead-letter topic {self._topic} takes records again")
-        elif news:
+        else:
             _log.error(
                 f"dead-letter topic {self._topic} refuses a record, which stays unfinished and is sent again: {describe(error)}"
             )

@@ -13,16 +13,22 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import importlib
 import json
 import uuid
 from typing import Any
 
-try:
-    import orjson
-except ModuleNotFoundError:
-    orjson = None  # type: ignore[assignment]
-
 __all__ = ["dumps", "loads"]
+
+
+def _find_orjson() -> Any:
+    try:
+        return importlib.import_module("orjson")
+    except ImportError:
+        return None
+
+
+orjson = _find_orjson()
 
 _DIGITS_TO_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 """Translation table: every ASCII digit becomes "0", everything else a blank."""

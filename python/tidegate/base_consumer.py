@@ -220,6 +220,7 @@ class BaseKafkaConsumer:
                     return  # closed before it began
                 raise _core.ClosedError("start() has run and ended; make a new BaseKafkaConsumer to consume again")
             self._loop_thread = threading.get_ident()
+            _exit.register(self)
             try:
                 self._run()
             finally:

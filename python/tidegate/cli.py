@@ -7,6 +7,7 @@ command itself could not be carried out.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -135,12 +136,12 @@ def read_properties(path: Path) -> dict[str, Any]:
 
 def _parse_toml(path: Path, text: str) -> dict[str, Any]:
     try:
-        import tomllib
+        tomllib: Any = importlib.import_module("tomllib")
     except ModuleNotFoundError:
         raise ValueError(f"{path}: TOML needs Python 3.11; write NAME=VALUE lines or JSON") from None
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return dict(tomllib.loads(text))
+    except ValueError as error:
         raise ValueError(f"{path}: not TOML: {error}") from None
 
 

@@ -75,8 +75,7 @@ class DetectionResultProducer:
             return
         try:
             forward_native_lines()
-            if not isinstance(topic, str) or not topic:
-                raise _core.ArgumentError(f"topic: {topic!r} is not the name of a topic")
+            _check_topic(topic)
             self._producer = _core.Producer({"bootstrap.servers": bootstrap_servers, **ORIGINAL_SETTINGS, **(config or {})})
         except Exception as error:
             self.enable_kafka = False
@@ -216,6 +215,11 @@ class DetectionResultProducer:
         """Part of the exit hook: a last flush of `timeout` seconds."""
         with contextlib.suppress(Exception):
             self._producer.flush(timeout=timeout)
+
+
+def _check_topic(topic: object) -> None:
+    if not isinstance(topic, str) or not topic:
+        raise _core.ArgumentError(f"topic: {topic!r} is not the name of a topic")
 
 
 def _whole_text(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from tidegate._logging import Logger, describe
 
-__all__ = ["request_shutdown", "wait_for_shutdown"]
+__all__ = ["request_shutdown", "request_until", "wait_for_shutdown"]
 
 _log = Logger("tidegate.shutdown")
 
@@ -41,6 +41,13 @@ def request_shutdown(reason: str = REQUEST) -> None:
     """End every `wait_for_shutdown` under way, as a signal would; they return `reason`. Any thread, any signal handler."""
     for waiter in tuple(_waiting):
         waiter.put(reason)
+
+
+def request_until(heard: threading.Event, reason: str = REQUEST) -> None:
+    """`request_shutdown(reason)` again and again until `heard` is set: also for a wait that is only about to begin."""
+    request_shutdown(reason)
+    while not heard.wait(_SLICE_S):
+        request_shutdown(reason)
 
 
 def wait_for_shutdown(*stoppables: Any, timeout: float | None = None, stop_timeout: float = STOP_TIMEOUT_S) -> str | None:

@@ -59,7 +59,7 @@ def outcome(decode: Any, data: Any) -> tuple[str, Any]:
         return "error", None
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(TEXTS)
 @example("[123456789012345678901234567890]")
 @example("[-9223372036854775809]")
@@ -75,7 +75,7 @@ def test_decodes_every_text_as_the_standard_library(text: str) -> None:
     assert outcome(_json.loads, memoryview(data)) == expected
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=40))
 @example(b"\xef\xbb\xbf{}")
 @example('{"ä":1}'.encode("utf-16"))
@@ -133,7 +133,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(JSON_VALUES)
 def test_whatever_json_dumps_takes_reads_back_the_same(value: Any) -> None:
     expected = json.loads(json.dumps(value))

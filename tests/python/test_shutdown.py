@@ -111,6 +111,16 @@ def test_off_the_main_thread_it_waits_for_a_request() -> None:
     assert stoppable.calls == ["stop"]
 
 
+def test_a_request_reaches_a_wait_that_is_only_about_to_begin() -> None:
+    heard = threading.Event()
+    thread = threading.Thread(target=shutdown.request_until, args=(heard, "ended"))
+    thread.start()
+    assert wait_for_shutdown(timeout=30) == "ended"
+    heard.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_off_the_main_thread_it_hears_of_the_main_threads_signal() -> None:
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(wait_for_shutdown(timeout=30)))

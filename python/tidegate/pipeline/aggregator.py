@@ -56,7 +56,7 @@ class Aggregator(BaseKafkaConsumer):
         self.results = 0
         self.doubled = 0
 
-    def _keep(self, result: dict[str, Any]) -> None:
+    def _keep(self, result: Any) -> None:
         if not isinstance(result, dict) or not isinstance(result.get("messageId"), str):
             raise ValueError("a risk assessment result is a JSON object with a messageId, a text")
         first = self.store.add(result)

@@ -35,7 +35,7 @@ from tidegate.pipeline.scheduler import Scheduler
 from tidegate.pipeline.stage import Stage
 from tidegate.pipeline.task_generator import TaskGenerator
 from tidegate.pipeline.topics import init_topics
-from tidegate.shutdown import wait_for_shutdown
+from tidegate.shutdown import request_until, wait_for_shutdown
 
 __all__ = ["Account", "Settings", "Summary", "run"]
 
@@ -45,6 +45,7 @@ ASSIGNMENT_TIMEOUT_S = 60.0
 """Seconds the three stages get to have their partitions."""
 
 _SHOW_EVERY_S = 0.25
+_DONE = "done"
 _ORDINARY_CLASSES = ("car", "truck", "bus")
 
 
@@ -199,6 +200,7 @@ class _Run:
         self._account = Account()
         self._no_more = threading.Event()
         self._sent_all = threading.Event()
+        self._given_up = threading.Event()
 
     def run(self) -> Summary:
         started = time.monotonic()
@@ -212,7 +214,10 @@ class _Run:
                     _log.error(f"{name} has no partitions after {ASSIGNMENT_TIMEOUT_S} s")
             threading.Thread(target=self._send, args=(producer,), name="cameras", daemon=True).start()
             with Progress(self._settings.duration_s) as progress:
-                self._watch(progress)
+                watching = threading.Thread(target=self._watch, args=(progress,), name="progress", daemon=True)
+                watching.start()
+                self._wait(progress)
+                watching.join()
         finally:
             self._no_more.set()
             for stage in stages.values():
@@ -300,22 +305,25 @@ class _Run:
         }
 
     def _watch(self, progress: Progress) -> None:
-        """Show the progress until everything has arrived, or nothing has for `drain_s` seconds."""
+        """Show the progress until everything has arrived, or nothing has for `drain_s` seconds, or it is given up."""
         account = self._account
         arrived, last_progress = 0, time.monotonic()
-        while True:
-            ending = self._no_more.is_set()
-            signal_name = wait_for_shutdown(self._no_more.set, timeout=_SHOW_EVERY_S)
-            if signal_name is not None:
-                if ending:
-                    return
-                progress.note(f"{signal_name}: no more detections, waiting for what is under way")
+        while not self._given_up.wait(_SHOW_EVERY_S):
             missing = account.missing()
             progress.update(sent=account.sent, tasks=account.tasks, results=len(account.arrived), missing=missing)
             if len(account.arrived) != arrived or not self._sent_all.is_set():
                 arrived, last_progress = len(account.arrived), time.monotonic()
             if self._sent_all.is_set() and (not missing or time.monotonic() - last_progress > self._settings.drain_s):
-                return
+                break
+        request_until(self._given_up, _DONE)
+
+    def _wait(self, progress: Progress) -> None:
+        """In the main thread: until the watching has come to its end, or a second signal."""
+        reason = wait_for_shutdown(self._no_more.set)
+        if reason != _DONE:
+            progress.note(f"{reason}: no more detections, waiting for what is under way")
+            wait_for_shutdown()
+        self._given_up.set()
 
     def _summary(self, seconds: float) -> Summary:
         account = self._account

@@ -7,7 +7,7 @@ again after a crash gives the same ids, and whoever receives both keeps one.
 from __future__ import annotations
 
 import uuid
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, TypeVar
 
 __all__ = [
     "ASSESSMENT_TASKS",
@@ -31,6 +31,8 @@ RISK_ASSESSMENT_RESULTS: Final = "risk-assessment-results"
 
 TOPICS: Final = (DETECTION_RESULTS, ASSESSMENT_TASKS, RISK_ASSESSMENT_RESULTS)
 """In the order a record passes them."""
+
+_Message = TypeVar("_Message")
 
 _NAMESPACE: Final = uuid.UUID("6c0a8c53-3b46-5b7e-9d0c-7f6b3f0f7a10")
 
@@ -171,11 +173,12 @@ def _result(task: Any, status: str) -> RiskResult:
     return _carry(task, result)
 
 
-def _carry(source: dict[str, Any], target: Any) -> Any:
+def _carry(source: dict[str, Any], target: _Message) -> _Message:
     """What every record of a run hands on: when the frame was taken, and which end-to-end run it belongs to."""
+    fields: Any = target
     for name in ("timestampMs", "run"):
         if name in source:
-            target[name] = source[name]
+            fields[name] = source[name]
     return target
 
 

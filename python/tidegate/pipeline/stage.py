@@ -14,7 +14,7 @@ from tidegate import _core
 from tidegate._json import dumps
 from tidegate._logging import Logger, describe, find_loguru
 from tidegate.pipeline.messages import camera_key
-from tidegate.shutdown import wait_for_shutdown
+from tidegate.shutdown import request_until, wait_for_shutdown
 
 __all__ = ["ConfirmedSender", "NotDeliveredError", "Stage", "consumer_config", "run_command", "stage_parser"]
 
@@ -182,7 +182,7 @@ def run_command(make: Callable[[], Stage], name: str, log_level: str) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     failures: list[BaseException] = []
-    ended = threading.Event()
+    heard = threading.Event()
 
     def run() -> None:
         try:
@@ -191,12 +191,12 @@ def run_command(make: Callable[[], Stage], name: str, log_level: str) -> int:
             failures.append(error)
             _log.log(logging.ERROR, f"{name} ended: {describe(error)}", error=error)
         finally:
-            ended.set()
+            request_until(heard, f"{name} ended by itself")
 
     threading.Thread(target=run, name=name, daemon=True).start()
     _log.info(f"{name} runs; SIGTERM or Ctrl-C ends it")
-    while not ended.is_set() and wait_for_shutdown(stage, timeout=0.5) is None:
-        pass
+    wait_for_shutdown(stage)
+    heard.set()
     stage.close()
     counters = {key: value for key, value in stage.stats().items() if isinstance(value, int)}
     _log.info(f"{name} ended: {counters}")
