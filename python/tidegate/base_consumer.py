@@ -313,7 +313,7 @@ class BaseKafkaConsumer:
             except (_core.ForkedError, _core.ConcurrentUseError, _core.ArgumentError):
                 raise
             except _core.TidegateError as error:
-                if getattr(error, "is_fatal", False):
+                if error.fatal:
                     _log.error(f"the consumer cannot go on: {describe(error)}")
                     raise
                 self._report_trouble(describe(error))
