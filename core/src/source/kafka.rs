@@ -175,6 +175,8 @@ pub(crate) struct KafkaSource {
     waker: Arc<Waker>,
     reset: lookup::Reset,
     grouped: bool,
+    /// This librdkafka's buffers are laid out as [`has_no_headers`] expects.
+    peeks_at_headers: bool,
 }
 
 // SAFETY: `taken` is empty between calls (it only lends its capacity), everything else is `Send`.
@@ -218,6 +220,8 @@ impl KafkaSource {
             waker: Arc::clone(waker),
             reset,
             grouped,
+            // SAFETY: has no precondition.
+            peeks_at_headers: KNOWN_LAYOUT.contains(&unsafe { rd::rd_kafka_version() }),
         })
     }
 
@@ -347,9 +351,33 @@ impl KafkaSource {
             *run = Some(this);
         }
         builder.push(record.partition, record.offset, timestamp_ms, key, value);
-        // SAFETY: alive by contract.
-        unsafe { push_headers(builder, message) };
+        // SAFETY: alive by contract; `value` is the message's own.
+        unsafe {
+            if !(self.peeks_at_headers && leader_epoch >= 0 && has_no_headers(value)) {
+                push_headers(builder, message);
+            }
+        }
     }
+}
+
+/// The librdkafka whose receive buffers [`has_no_headers`] knows: 2.12 with any patch level.
+const KNOWN_LAYOUT: std::ops::RangeInclusive<i32> = 0x020c_0000..=0x020c_ffff;
+
+/// True when the record certainly has no headers; false means: ask librdkafka.
+///
+/// `rd_kafka_message_headers` makes a buffer object per message only to read a count of zero, which was 40 % of the
+/// poller's time for records of 100 bytes (2026-11-23). The count is the byte behind the value.
+///
+/// # Safety
+///
+/// `value` must be the value of a live message of record format v2 (the only one with a leader epoch), of a librdkafka
+/// in [`KNOWN_LAYOUT`]. Such a record is parsed in place from one contiguous buffer, where the number of headers, a
+/// varint that is never left out, follows the value. A librdkafka that copies values elsewhere would break this.
+#[inline]
+unsafe fn has_no_headers(value: Option<&[u8]>) -> bool {
+    // An empty value is librdkafka's own static "", wherever the record is: what follows it says nothing.
+    // SAFETY: by contract.
+    value.is_some_and(|value| !value.is_empty() && unsafe { *value.as_ptr().add(value.len()) } == 0)
 }
 
 fn timestamp_type(kind: rd::rd_kafka_timestamp_type_t) -> TimestampType {

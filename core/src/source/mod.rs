@@ -13,6 +13,8 @@ use crate::tracker::PartitionCell;
 
 pub(crate) mod kafka;
 pub(crate) mod lookup;
+#[cfg(test)]
+pub(crate) mod scripted;
 
 /// Names a commit or a lookup, so that its answer finds the asker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

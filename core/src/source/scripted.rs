@@ -1,0 +1,894 @@
+//! A cluster in memory, and a [`Source`] that reads from it: the deterministic twin of `source/kafka.rs`, for tests only.
+//!
+//! All consumers of a test share one [`Cluster`], each as a [`Member`] of its one group. It does what the poller relies on
+//! librdkafka for: a member gets no rebalance before it has answered the one before, a partition gets no new owner before
+//! the old one let go of it (unless it was lost), answers come late or as errors when the test says so. What no source
+//! should ever be asked is noted in [`Cluster::violations`], so are records handed out and commits sent that must not be:
+//! the test tells the cluster what its application got and finished.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::batch::{BatchBuilder, BatchData, TimestampType};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::kafka_code;
+use crate::partition::{Generation, Offset, TopicPartition};
+use crate::queue::Waker;
+use crate::record::Record;
+use crate::source::lookup::Reset;
+use crate::source::{
+    CommitOffset, FetchStart, FillLimit, Protocol, RequestId, Source, SourceEvent, StartPosition,
+};
+use crate::tracker::PartitionCell;
+
+/// `_STATE`.
+pub(crate) const STATE: i32 = -172;
+/// `COORDINATOR_LOAD_IN_PROGRESS`: passes by itself.
+pub(crate) const LOADING: i32 = 14;
+/// `GROUP_AUTHORIZATION_FAILED`: does not.
+pub(crate) const FORBIDDEN: i32 = 30;
+/// `ILLEGAL_GENERATION`.
+const FENCED: i32 = 22;
+
+pub(crate) fn kafka_error(number: i32) -> Error {
+    Error::Kafka {
+        code: kafka_code::from_number(number),
+        context: "scripted".into(),
+    }
+}
+
+/// The records of a partition: offsets with gaps, and how large each value is.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    pub(crate) records: BTreeMap<i64, usize>,
+    pub(crate) low: i64,
+    pub(crate) end: i64,
+}
+
+/// How the broker answers a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CommitAnswer {
+    Done,
+    /// The call itself fails.
+    NotSent,
+    /// The whole request fails with this code.
+    Failed(i32),
+    /// Its first partition fails with this code, the others are committed.
+    FirstFailed(i32),
+    /// It was done, and the answer is an error.
+    DoneButFailed(i32),
+    /// No answer comes.
+    Silent,
+}
+
+/// What the test makes go wrong or late.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    pub(crate) look_up_delay_us: u64,
+    /// The next look-ups fail with these codes.
+    pub(crate) look_up_failures: VecDeque<i32>,
+    pub(crate) commit_delay_us: u64,
+    /// Answers to the next commits; `Done` after them.
+    pub(crate) commit_answers: VecDeque<CommitAnswer>,
+    /// The next seeks are refused with `_STATE`.
+    pub(crate) seeks_refused: usize,
+    /// Groups are not left before this is false.
+    pub(crate) hold_close: bool,
+    /// The most records of one fill.
+    pub(crate) fill_records: usize,
+}
+
+/// A rebalance that the member has not answered yet.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub(crate) assign: bool,
+    pub(crate) partitions: BTreeSet<TopicPartition>,
+    /// When the poller heard of it.
+    pub(crate) given_us: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Fetching {
+    pub(crate) cell: Arc<PartitionCell>,
+    /// Where this generation began.
+    pub(crate) base: i64,
+    pub(crate) position: i64,
+    pub(crate) paused: bool,
+    /// A seek failed: nothing is delivered.
+    stopped: bool,
+    /// The record handed out last in this generation.
+    last_handed: Option<i64>,
+    finished: BTreeSet<i64>,
+    /// `auto.offset.reset` was resolved for it and that start has not been committed.
+    pub(crate) start_uncommitted: bool,
+}
+
+#[derive(Debug)]
+struct LookUp {
+    due_us: u64,
+    id: RequestId,
+    partitions: Vec<TopicPartition>,
+}
+
+#[derive(Debug)]
+struct CommitRequest {
+    due_us: u64,
+    id: RequestId,
+    offsets: Vec<CommitOffset>,
+    answer: CommitAnswer,
+}
+
+/// One consumer, from its start to its end.
+#[derive(Debug, Default)]
+pub(crate) struct Member {
+    pub(crate) gone: bool,
+    pub(crate) subscribed: bool,
+    closing: bool,
+    /// Assigned by hand.
+    by_hand: bool,
+    pub(crate) held: BTreeSet<TopicPartition>,
+    pub(crate) owed: VecDeque<Owed>,
+    pub(crate) fetching: BTreeMap<TopicPartition, Fetching>,
+    events: VecDeque<SourceEvent>,
+    look_ups: Vec<LookUp>,
+    resolved: BTreeSet<TopicPartition>,
+    commits: Vec<CommitRequest>,
+    turn: usize,
+    waker: Option<Arc<Waker>>,
+    /// Commits that the test has accounted for; `None` when any may come.
+    pub(crate) commits_allowed: Option<usize>,
+    pub(crate) commits_sent: usize,
+}
+
+/// The cluster and its one group.
+pub(crate) struct Cluster {
+    clock: Arc<dyn Clock>,
+    pub(crate) reset: Reset,
+    pub(crate) protocol: Protocol,
+    pub(crate) logs: BTreeMap<TopicPartition, Log>,
+    pub(crate) committed: BTreeMap<TopicPartition, i64>,
+    /// Which member is to read what.
+    pub(crate) target: BTreeMap<TopicPartition, usize>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) faults: Faults,
+    pub(crate) violations: Vec<String>,
+    pub(crate) largest_batch_bytes: usize,
+    /// Records before these offsets are nobody's: `latest` was resolved to them.
+    owed_from: BTreeMap<TopicPartition, i64>,
+    /// Finished by any member in any generation, or skipped by a seek.
+    done: HashMap<TopicPartition, BTreeSet<i64>>,
+    pub(crate) handed_out: u64,
+    pub(crate) handed_out_again: u64,
+}
+
+/// What tests hold.
+#[derive(Clone)]
+pub(crate) struct ClusterHandle(Arc<Mutex<Cluster>>);
+
+impl ClusterHandle {
+    pub(crate) fn new(clock: Arc<dyn Clock>, reset: Reset, protocol: Protocol) -> ClusterHandle {
+        ClusterHandle(Arc::new(Mutex::new(Cluster {
+            clock,
+            reset,
+            protocol,
+            logs: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            target: BTreeMap::new(),
+            members: Vec::new(),
+            faults: Faults {
+                look_up_delay_us: 0,
+                look_up_failures: VecDeque::new(),
+                commit_delay_us: 0,
+                commit_answers: VecDeque::new(),
+                seeks_refused: 0,
+                hold_close: false,
+                fill_records: usize::MAX,
+            },
+            violations: Vec::new(),
+            largest_batch_bytes: 0,
+            owed_from: BTreeMap::new(),
+            done: HashMap::new(),
+            handed_out: 0,
+            handed_out_again: 0,
+        })))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Cluster> {
+        self.0.lock()
+    }
+
+    /// A source for a new member.
+    pub(crate) fn join(&self, waker: &Arc<Waker>) -> ScriptedSource {
+        let mut cluster = self.lock();
+        cluster.members.push(Member {
+            waker: Some(Arc::clone(waker)),
+            ..Member::default()
+        });
+        ScriptedSource {
+            me: cluster.members.len() - 1,
+            cluster: self.clone(),
+        }
+    }
+}
+
+impl Cluster {
+    fn now_us(&self) -> u64 {
+        self.clock.now_us()
+    }
+
+    fn violation(&mut self, text: String) {
+        self.violations.push(text);
+    }
+
+    fn wake_all(&self) {
+        for waker in self.members.iter().filter_map(|m| m.waker.as_ref()) {
+            waker.wake();
+        }
+    }
+
+    // ---- what the test does ----
+
+    /// Appends `count` records, after a gap of `gap` offsets.
+    pub(crate) fn produce(
+        &mut self,
+        partition: &TopicPartition,
+        gap: i64,
+        count: i64,
+        bytes: usize,
+    ) {
+        let log = self.logs.entry(partition.clone()).or_default();
+        log.end += gap;
+        for _ in 0..count {
+            log.records.insert(log.end, bytes);
+            log.end += 1;
+        }
+        self.wake_all();
+    }
+
+    /// Says who is to read what; the members hear of it as they go.
+    pub(crate) fn rebalance(&mut self, target: BTreeMap<TopicPartition, usize>) {
+        self.target = target;
+        self.wake_all();
+    }
+
+    /// The member did not answer in time: its partitions are anybody's at once.
+    pub(crate) fn lose(&mut self, me: usize) {
+        let member = &mut self.members[me];
+        if member.held.is_empty() || !member.owed.is_empty() {
+            return;
+        }
+        let partitions = std::mem::take(&mut member.held);
+        self.give_revoke(me, partitions, true);
+    }
+
+    /// As [`Cluster::lose`], for partitions that are just being revoked.
+    pub(crate) fn lose_while_revoking(&mut self, me: usize) {
+        let member = &mut self.members[me];
+        let partitions = std::mem::take(&mut member.held);
+        self.give_revoke(me, partitions, true);
+    }
+
+    /// The process died: nobody hears of it, its partitions are anybody's.
+    pub(crate) fn crash(&mut self, me: usize) {
+        let member = &mut self.members[me];
+        member.gone = true;
+        member.subscribed = false;
+        member.held.clear();
+        member.fetching.clear();
+        member.owed.clear();
+        member.waker = None;
+    }
+
+    fn give_revoke(&mut self, me: usize, partitions: BTreeSet<TopicPartition>, lost: bool) {
+        let protocol = self.protocol;
+        let member = &mut self.members[me];
+        member.events.push_back(SourceEvent::Revoke {
+            partitions: partitions.iter().cloned().collect(),
+            protocol,
+            lost,
+        });
+        member.owed.push_back(Owed {
+            assign: false,
+            partitions,
+            given_us: None,
+        });
+        self.wake_all();
+    }
+
+    fn give_assign(&mut self, me: usize, partitions: BTreeSet<TopicPartition>) {
+        let protocol = self.protocol;
+        let member = &mut self.members[me];
+        member.held.extend(partitions.iter().cloned());
+        member.events.push_back(SourceEvent::Assign {
+            partitions: partitions.iter().cloned().collect(),
+            protocol,
+        });
+        member.owed.push_back(Owed {
+            assign: true,
+            partitions,
+            given_us: None,
+        });
+        self.wake_all();
+    }
+
+    /// Puts an event of the test's own before the poller.
+    pub(crate) fn give(&mut self, me: usize, event: SourceEvent) {
+        self.members[me].events.push_back(event);
+        self.wake_all();
+    }
+
+    /// The next moment at which an answer is due.
+    pub(crate) fn next_due_us(&self) -> Option<u64> {
+        let members = self.members.iter().filter(|member| !member.gone);
+        members
+            .flat_map(|member| {
+                let look_ups = member.look_ups.iter().map(|look_up| look_up.due_us);
+                look_ups.chain(member.commits.iter().map(|commit| commit.due_us))
+            })
+            .min()
+    }
+
+    // ---- what the application tells ----
+
+    /// The application of `me` was handed this record.
+    pub(crate) fn was_handed(&mut self, me: usize, record: &Record<'_>) {
+        let partition = TopicPartition::new(Arc::clone(record.topic_shared()), record.partition());
+        let offset = record.offset();
+        let what = format!("member {me} was handed {partition} {offset}");
+        self.handed_out += 1;
+        if self
+            .done
+            .get(&partition)
+            .is_some_and(|done| done.contains(&offset))
+        {
+            self.handed_out_again += 1;
+        }
+        let being_revoked = self.members[me].owed.iter().any(|owed| {
+            !owed.assign && owed.given_us.is_some() && owed.partitions.contains(&partition)
+        });
+        if being_revoked {
+            self.violation(format!("{what} while it is being revoked"));
+        }
+        let log = &self.logs[&partition];
+        if !log.records.contains_key(&offset) {
+            self.violation(format!("{what}, which does not exist"));
+            return;
+        }
+        let problem = match self.members[me].fetching.get_mut(&partition) {
+            None => Some("after it was released".to_string()),
+            Some(fetching) if fetching.cell.generation() != record.generation() => Some(format!(
+                "of generation {:?}, now is {:?}",
+                record.generation(),
+                fetching.cell.generation()
+            )),
+            Some(fetching) => {
+                let expected = fetching.last_handed.map_or(fetching.base, |last| last + 1);
+                let next = log
+                    .records
+                    .range(expected..)
+                    .next()
+                    .map(|(offset, _)| *offset);
+                fetching.last_handed = Some(offset);
+                if next != Some(offset) {
+                    Some(format!("expected {next:?}"))
+                } else if fetching.paused {
+                    Some("while it is paused".to_string())
+                } else {
+                    None
+                }
+            }
+        };
+        if let Some(problem) = problem {
+            self.violation(format!("{what}: {problem}"));
+        }
+    }
+
+    /// The application of `me` is done with this record.
+    pub(crate) fn was_finished(
+        &mut self,
+        me: usize,
+        partition: &TopicPartition,
+        generation: Generation,
+        offset: i64,
+    ) {
+        self.done
+            .entry(partition.clone())
+            .or_default()
+            .insert(offset);
+        if let Some(fetching) = self.members[me].fetching.get_mut(partition) {
+            if fetching.cell.generation() == generation {
+                fetching.finished.insert(offset);
+            }
+        }
+    }
+
+    /// Records that were never finished by anyone, though the group had begun before them.
+    pub(crate) fn unfinished(&self) -> Vec<(TopicPartition, i64)> {
+        let mut missing = Vec::new();
+        for (partition, log) in &self.logs {
+            let from = self.owed_from.get(partition).copied().unwrap_or(log.low);
+            let done = self.done.get(partition);
+            for &offset in log.records.range(from..).map(|(offset, _)| offset) {
+                if !done.is_some_and(|done| done.contains(&offset)) {
+                    missing.push((partition.clone(), offset));
+                }
+            }
+        }
+        missing
+    }
+
+    // ---- the group ----
+
+    /// Gives every member its next rebalance, if one is due.
+    fn coordinate(&mut self) {
+        for me in 0..self.members.len() {
+            let member = &self.members[me];
+            if member.gone || member.by_hand || !member.owed.is_empty() {
+                continue;
+            }
+            let joined = member.subscribed && !member.closing;
+            let wanted: BTreeSet<TopicPartition> = self
+                .target
+                .iter()
+                .filter(|(_, owner)| joined && **owner == me)
+                .map(|(partition, _)| partition.clone())
+                .collect();
+            let held = &member.held;
+            if *held == wanted {
+                continue;
+            }
+            let extra: BTreeSet<_> = match self.protocol {
+                Protocol::Eager => held.clone(),
+                Protocol::Cooperative => held.difference(&wanted).cloned().collect(),
+            };
+            if !extra.is_empty() {
+                self.give_revoke(me, extra, false);
+                continue;
+            }
+            let new: BTreeSet<_> = wanted.difference(held).cloned().collect();
+            let free: BTreeSet<_> = new
+                .iter()
+                .filter(|partition| !self.members.iter().any(|m| m.held.contains(partition)))
+                .cloned()
+                .collect();
+            if !free.is_empty() && (self.protocol == Protocol::Cooperative || free == new) {
+                self.give_assign(me, free);
+            }
+        }
+    }
+
+    /// Gives the answers that are due.
+    fn answer(&mut self, me: usize) {
+        let now_us = self.now_us();
+        let due = |due_us: &u64| *due_us <= now_us;
+        let member = &mut self.members[me];
+        let (look_ups, later): (Vec<_>, Vec<_>) = std::mem::take(&mut member.look_ups)
+            .into_iter()
+            .partition(|look_up| due(&look_up.due_us));
+        member.look_ups = later;
+        let (commits, later): (Vec<_>, Vec<_>) = std::mem::take(&mut member.commits)
+            .into_iter()
+            .partition(|commit| due(&commit.due_us));
+        member.commits = later;
+        for look_up in look_ups {
+            self.look_up(me, look_up);
+        }
+        for commit in commits {
+            self.commit(me, commit);
+        }
+    }
+
+    fn look_up(&mut self, me: usize, look_up: LookUp) {
+        let failure = self.faults.look_up_failures.pop_front();
+        let mut starts = Vec::new();
+        for partition in look_up.partitions {
+            let start = match (failure, self.committed.get(&partition)) {
+                (Some(_), _) => StartPosition::Unknown,
+                (None, Some(committed)) => StartPosition::Committed(*committed),
+                (None, None) => match self.reset_position(&partition) {
+                    Some(position) => {
+                        self.owed_from.insert(partition.clone(), position);
+                        self.members[me].resolved.insert(partition.clone());
+                        StartPosition::Resolved(position)
+                    }
+                    None => StartPosition::Unknown,
+                },
+            };
+            starts.push((partition, start));
+        }
+        self.members[me].events.push_back(SourceEvent::Starts {
+            id: look_up.id,
+            starts,
+            error: failure.map(kafka_error),
+        });
+    }
+
+    fn reset_position(&self, partition: &TopicPartition) -> Option<i64> {
+        let log = self.logs.get(partition);
+        match self.reset {
+            Reset::Beginning => Some(log.map_or(0, |log| log.low)),
+            Reset::End => Some(log.map_or(0, |log| log.end)),
+            Reset::Never => None,
+        }
+    }
+
+    fn commit(&mut self, me: usize, request: CommitRequest) {
+        let (done, whole, first) = match request.answer {
+            CommitAnswer::Done => (true, None, None),
+            CommitAnswer::Failed(code) => (false, Some(code), None),
+            CommitAnswer::FirstFailed(code) => (true, None, Some(code)),
+            CommitAnswer::DoneButFailed(code) => (true, Some(code), None),
+            CommitAnswer::NotSent | CommitAnswer::Silent => return,
+        };
+        let mut partitions = Vec::new();
+        for (index, offset) in request.offsets.into_iter().enumerate() {
+            let member = &self.members[me];
+            let mut result = Ok(());
+            if let (0, Some(code)) = (index, first) {
+                result = Err(kafka_error(code));
+            } else if !member.by_hand && !member.held.contains(&offset.topic_partition) {
+                result = Err(kafka_error(FENCED));
+            } else if done {
+                self.committed
+                    .insert(offset.topic_partition.clone(), offset.offset);
+            }
+            partitions.push((offset.topic_partition, result));
+        }
+        self.members[me].events.push_back(SourceEvent::Committed {
+            id: request.id,
+            result: whole.map_or(Ok(()), |code| Err(kafka_error(code))),
+            partitions,
+        });
+    }
+
+    /// Notes what is wrong with a commit that the poller asks for.
+    fn check_commit(&mut self, me: usize, offsets: &[CommitOffset]) {
+        if offsets.is_empty() {
+            self.violation(format!("member {me} commits nothing"));
+        }
+        for commit in offsets {
+            let partition = &commit.topic_partition;
+            let what = format!("member {me} commits {partition} {}", commit.offset);
+            let member = &self.members[me];
+            if !member.by_hand && !member.held.contains(partition) {
+                self.violation(format!("{what}, which it does not hold"));
+                continue;
+            }
+            let Some(fetching) = member.fetching.get(partition) else {
+                self.violation(format!("{what}, which it does not fetch"));
+                continue;
+            };
+            if commit.offset < fetching.base {
+                let text = format!("{what}, before its start {}", fetching.base);
+                self.violation(text);
+                continue;
+            }
+            let unfinished = self.logs.get(partition).and_then(|log| {
+                let mut below = log.records.range(fetching.base..commit.offset);
+                below.find(|(offset, _)| !fetching.finished.contains(offset))
+            });
+            if let Some((unfinished, _)) = unfinished {
+                let text = format!("{what} past {unfinished}, which is not finished");
+                self.violation(text);
+            }
+        }
+        let member = &mut self.members[me];
+        for commit in offsets {
+            if let Some(fetching) = member.fetching.get_mut(&commit.topic_partition) {
+                fetching.start_uncommitted = false;
+            }
+        }
+        member.commits_sent += 1;
+        match &mut member.commits_allowed {
+            None => {}
+            Some(0) => self.violation(format!("member {me} commits unasked: {offsets:?}")),
+            Some(allowed) => *allowed -= 1,
+        }
+    }
+
+    /// The place that an offset stands for, as librdkafka finds it.
+    fn place(&self, partition: &TopicPartition, offset: Offset) -> i64 {
+        let reset = || self.reset_position(partition).unwrap_or(0);
+        let (low, end) = self
+            .logs
+            .get(partition)
+            .map_or((0, 0), |log| (log.low, log.end));
+        match offset {
+            Offset::Beginning => low,
+            Offset::End => end,
+            Offset::Stored => self.committed.get(partition).copied().unwrap_or_else(reset),
+            Offset::At(offset) if (low..=end).contains(&offset) => offset,
+            Offset::At(_) => reset(),
+            Offset::Tail(count) => (end - count).max(low),
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct ScriptedSource {
+    pub(crate) me: usize,
+    cluster: ClusterHandle,
+}
+
+impl Source for ScriptedSource {
+    fn subscribe(&mut self, topics: &[String]) -> Result<()> {
+        let mut cluster = self.cluster.lock();
+        if topics.is_empty() {
+            cluster.violation(format!("member {} subscribes to nothing", self.me));
+        }
+        cluster.members[self.me].subscribed = true;
+        cluster.wake_all();
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self) {
+        let mut cluster = self.cluster.lock();
+        cluster.members[self.me].subscribed = false;
+        cluster.wake_all();
+    }
+
+    fn events(&mut self, events: &mut VecDeque<SourceEvent>) {
+        let mut cluster = self.cluster.lock();
+        cluster.answer(self.me);
+        cluster.coordinate();
+        let now_us = cluster.now_us();
+        let member = &mut cluster.members[self.me];
+        events.append(&mut member.events);
+        for owed in &mut member.owed {
+            owed.given_us.get_or_insert(now_us);
+        }
+    }
+
+    fn fill(
+        &mut self,
+        limit: FillLimit,
+        now_us: u64,
+        events: &mut VecDeque<SourceEvent>,
+    ) -> Option<BatchData> {
+        let mut cluster = self.cluster.lock();
+        let cluster = &mut *cluster;
+        let member = &mut cluster.members[self.me];
+        let most = limit.records.min(cluster.faults.fill_records);
+        let mut builder = BatchBuilder::with_capacity(0, 0);
+        let mut bytes = 0;
+        member.turn += 1;
+        let count = member.fetching.len();
+        let order: Vec<_> = member.fetching.keys().cloned().collect();
+        for index in 0..count {
+            let partition = &order[(member.turn + index) % count];
+            let (Some(fetching), Some(log)) = (
+                member.fetching.get_mut(partition),
+                cluster.logs.get(partition),
+            ) else {
+                continue;
+            };
+            if fetching.paused || fetching.stopped {
+                continue;
+            }
+            builder.begin_run(&fetching.cell, -1, TimestampType::CreateTime);
+            let mut left = log.records.range(fetching.position..);
+            while builder.len() < most && bytes < limit.bytes {
+                let Some((&offset, &length)) = left.next() else {
+                    break;
+                };
+                let value = vec![b'v'; length];
+                let key = offset.to_le_bytes();
+                builder.push(
+                    partition.partition,
+                    offset,
+                    offset,
+                    Some(&key),
+                    Some(&value),
+                );
+                bytes += length + key.len();
+                fetching.position = offset + 1;
+            }
+        }
+        if let Some(event) = member.events.pop_front() {
+            // Errors that arrive among the records.
+            match event {
+                SourceEvent::Error(_) => events.push_back(event),
+                other => member.events.push_front(other),
+            }
+        }
+        (builder.len() > 0).then(|| {
+            let batch = builder.finish(now_us);
+            cluster.largest_batch_bytes = cluster.largest_batch_bytes.max(batch.size_bytes());
+            batch
+        })
+    }
+
+    fn look_up_starts(&mut self, id: RequestId, partitions: &[TopicPartition]) {
+        let mut cluster = self.cluster.lock();
+        let due_us = cluster.now_us() + cluster.faults.look_up_delay_us;
+        let member = &mut cluster.members[self.me];
+        member.look_ups.push(LookUp {
+            due_us,
+            id,
+            partitions: partitions.to_vec(),
+        });
+        cluster.wake_all();
+    }
+
+    fn assign(&mut self, protocol: Protocol, partitions: &[FetchStart]) -> Result<()> {
+        let mut cluster = self.cluster.lock();
+        let given: BTreeSet<_> = partitions
+            .iter()
+            .map(|start| start.cell.topic_partition().clone())
+            .collect();
+        let member = &mut cluster.members[self.me];
+        let owed = member.owed.front().is_some_and(|owed| owed.assign);
+        member.by_hand = !owed && !member.subscribed && !member.closing;
+        let problem = if member.by_hand {
+            member.held.clone_from(&given);
+            None
+        } else if !owed {
+            Some("without being asked to")
+        } else {
+            let owed = member.owed.pop_front();
+            owed.is_none_or(|owed| owed.partitions != given)
+                .then_some("other partitions than it was given")
+        };
+        if protocol == Protocol::Eager {
+            member.fetching.clear();
+        }
+        if let Some(problem) = problem {
+            cluster.violation(format!("member {} assigns {given:?} {problem}", self.me));
+        }
+        for start in partitions {
+            let partition = start.cell.topic_partition();
+            let base = cluster.place(partition, start.offset);
+            let member = &mut cluster.members[self.me];
+            let fetching = Fetching {
+                cell: Arc::clone(&start.cell),
+                base,
+                position: base,
+                paused: false,
+                stopped: false,
+                last_handed: None,
+                finished: BTreeSet::new(),
+                start_uncommitted: member.resolved.remove(partition)
+                    && matches!(start.offset, Offset::At(_)),
+            };
+            member.fetching.insert(partition.clone(), fetching);
+        }
+        cluster.wake_all();
+        Ok(())
+    }
+
+    fn unassign(&mut self, protocol: Protocol, partitions: &[TopicPartition]) -> Result<()> {
+        let mut cluster = self.cluster.lock();
+        let member = &mut cluster.members[self.me];
+        let owed = member.owed.pop_front();
+        let answered = owed.is_some_and(|owed| {
+            !owed.assign
+                && owed
+                    .partitions
+                    .iter()
+                    .eq(partitions.iter().collect::<BTreeSet<_>>())
+        });
+        for partition in partitions {
+            member.held.remove(partition);
+            member.fetching.remove(partition);
+        }
+        if protocol == Protocol::Eager {
+            member.fetching.clear();
+        }
+        if !answered {
+            let text = format!("member {} unassigns {partitions:?} unasked", self.me);
+            cluster.violation(text);
+        }
+        cluster.wake_all();
+        Ok(())
+    }
+
+    fn seek(&mut self, start: &FetchStart) -> Result<()> {
+        let mut cluster = self.cluster.lock();
+        let cluster = &mut *cluster;
+        let partition = start.cell.topic_partition();
+        let place = cluster.place(partition, start.offset);
+        let Some(fetching) = cluster.members[self.me].fetching.get_mut(partition) else {
+            cluster.violation(format!(
+                "member {} seeks {partition}, which it does not fetch",
+                self.me
+            ));
+            return Err(kafka_error(STATE));
+        };
+        if cluster.faults.seeks_refused > 0 {
+            cluster.faults.seeks_refused -= 1;
+            fetching.stopped = true;
+            // What the new cell starts with may be committed already.
+            fetching.cell = Arc::clone(&start.cell);
+            (fetching.base, fetching.position) = (place, place);
+            fetching.finished.clear();
+            fetching.last_handed = None;
+            return Err(kafka_error(STATE));
+        }
+        *fetching = Fetching {
+            cell: Arc::clone(&start.cell),
+            base: place,
+            position: place,
+            paused: fetching.paused,
+            stopped: false,
+            last_handed: None,
+            finished: BTreeSet::new(),
+            start_uncommitted: false,
+        };
+        // What lies before the place is skipped by the application's own will.
+        if let Some(log) = cluster.logs.get(partition) {
+            let skipped = log.records.range(..place).map(|(offset, _)| *offset);
+            cluster
+                .done
+                .entry(partition.clone())
+                .or_default()
+                .extend(skipped);
+        }
+        Ok(())
+    }
+
+    fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<()> {
+        let mut cluster = self.cluster.lock();
+        for partition in partitions {
+            match cluster.members[self.me].fetching.get_mut(partition) {
+                Some(fetching) => fetching.paused = paused,
+                None => {
+                    let text = format!(
+                        "member {} pauses {partition}, which it does not fetch",
+                        self.me
+                    );
+                    cluster.violation(text);
+                }
+            }
+        }
+        cluster.wake_all();
+        Ok(())
+    }
+
+    fn commit(&mut self, id: RequestId, offsets: &[CommitOffset]) -> Result<()> {
+        let mut cluster = self.cluster.lock();
+        cluster.check_commit(self.me, offsets);
+        let answer = cluster.faults.commit_answers.pop_front();
+        let answer = answer.unwrap_or(CommitAnswer::Done);
+        if answer == CommitAnswer::NotSent {
+            return Err(kafka_error(LOADING));
+        }
+        let due_us = cluster.now_us() + cluster.faults.commit_delay_us;
+        cluster.members[self.me].commits.push(CommitRequest {
+            due_us,
+            id,
+            offsets: offsets.to_vec(),
+            answer,
+        });
+        cluster.wake_all();
+        Ok(())
+    }
+
+    fn begin_close(&mut self) {
+        let mut cluster = self.cluster.lock();
+        let member = &mut cluster.members[self.me];
+        member.closing = true;
+        member.subscribed = false;
+        if member.by_hand {
+            // librdkafka takes a manual assignment away without a rebalance.
+            member.held.clear();
+            member.fetching.clear();
+        }
+        cluster.wake_all();
+    }
+
+    fn is_closed(&self) -> bool {
+        let cluster = self.cluster.lock();
+        let member = &cluster.members[self.me];
+        let left = member.closing && member.held.is_empty() && member.owed.is_empty();
+        left && !cluster.faults.hold_close
+    }
+}
+
+impl Drop for ScriptedSource {
+    fn drop(&mut self) {
+        self.cluster.lock().crash(self.me);
+    }
+}
