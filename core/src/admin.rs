@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 use rdkafka::admin::{self, AdminClient, AdminOptions, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
@@ -36,6 +38,8 @@ const ANSWER_GRACE: Duration = Duration::from_secs(2);
 /// While waiting, events are taken in this often, for so long.
 const WATCH_EVERY: Duration = Duration::from_millis(50);
 const WATCH: Duration = Duration::from_millis(2);
+/// The longest a drop waits for librdkafka's threads.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A topic to create.
 ///
@@ -148,10 +152,15 @@ impl Reports for Watcher {
 /// # Ok::<(), tidegate::Error>(())
 /// ```
 pub struct Admin {
-    client: AdminClient<DefaultClientContext>,
-    beside: KafkaSink,
+    /// Taken in `drop`.
+    clients: Option<Clients>,
     watcher: Arc<Watcher>,
     fork: ForkGuard,
+}
+
+struct Clients {
+    admin: AdminClient<DefaultClientContext>,
+    beside: KafkaSink,
 }
 
 impl Admin {
@@ -172,12 +181,11 @@ impl Admin {
         let beside = KafkaSink::new(&config.properties, Arc::clone(&watcher) as _)?;
         let mut silent = native::client_config(&config.properties);
         silent.set_log_level(RDKafkaLogLevel::Emerg);
-        let client = silent
+        let admin = silent
             .create()
             .map_err(|failure| kafka_code::error(&failure, "creating the admin client"))?;
         Ok(Admin {
-            client,
-            beside,
+            clients: Some(Clients { admin, beside }),
             watcher,
             fork,
         })
@@ -194,7 +202,7 @@ impl Admin {
         topics: &[NewTopic],
         timeout: Duration,
     ) -> Result<Vec<(String, Result<()>)>> {
-        self.fork.check(WHAT)?;
+        let clients = self.clients()?;
         for topic in topics {
             topic.check()?;
         }
@@ -212,8 +220,10 @@ impl Admin {
             })
             .collect();
         let doing = "creating topics";
-        let answer = self.client.create_topics(&native, &Self::options(timeout));
-        let results = self.answer(answer, timeout, doing)?;
+        let answer = clients
+            .admin
+            .create_topics(&native, &Self::options(timeout));
+        let results = self.answer(clients, answer, timeout, doing)?;
         Ok(each("creating", &names, results))
     }
 
@@ -226,14 +236,14 @@ impl Admin {
         names: &[&str],
         timeout: Duration,
     ) -> Result<Vec<(String, Result<()>)>> {
-        self.fork.check(WHAT)?;
+        let clients = self.clients()?;
         for name in names {
             checks::topic_name(name)?;
         }
         check_names(names)?;
         let doing = "deleting topics";
-        let answer = self.client.delete_topics(names, &Self::options(timeout));
-        let results = self.answer(answer, timeout, doing)?;
+        let answer = clients.admin.delete_topics(names, &Self::options(timeout));
+        let results = self.answer(clients, answer, timeout, doing)?;
         Ok(each("deleting", names, results))
     }
 
@@ -242,9 +252,9 @@ impl Admin {
     /// # Errors
     /// [`Error::Kafka`] when no broker answered in time; [`Error::Forked`].
     pub fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
-        self.fork.check(WHAT)?;
-        let topics = self.beside.topics(timeout);
-        self.watch();
+        let clients = self.clients()?;
+        let topics = clients.beside.topics(timeout);
+        clients.watch();
         topics.map_err(|error| match error {
             Error::Kafka { code, context } => Error::Kafka {
                 code,
@@ -254,17 +264,17 @@ impl Admin {
         })
     }
 
+    fn clients(&self) -> Result<&Clients> {
+        self.fork.check(WHAT)?;
+        self.clients.as_ref().ok_or(Error::Closed { what: WHAT })
+    }
+
     fn options(timeout: Duration) -> AdminOptions {
         let timeout = Some(native::timeout(timeout));
         AdminOptions::new()
             .request_timeout(timeout)
             // Answers when the topic is there, not when it was asked for.
             .operation_timeout(timeout)
-    }
-
-    /// Takes in the log lines and errors that have come, which also shows them.
-    fn watch(&self) {
-        self.beside.poll(WATCH);
     }
 
     fn with_cause(&self, doing: &str) -> String {
@@ -276,6 +286,7 @@ impl Admin {
 
     fn answer(
         &self,
+        clients: &Clients,
         answer: impl Future<Output = KafkaResult<Vec<TopicResult>>>,
         timeout: Duration,
         doing: &'static str,
@@ -288,7 +299,7 @@ impl Admin {
             match block_on(answer.as_mut(), left.min(WATCH_EVERY)) {
                 Some(Ok(results)) => return Ok(results),
                 Some(Err(failure)) => {
-                    self.watch();
+                    clients.watch();
                     return Err(kafka_code::error(&failure, self.with_cause(doing)));
                 }
                 None if left.is_zero() => {
@@ -297,8 +308,37 @@ impl Admin {
                         timeout_ms: checks::millis(timeout),
                     });
                 }
-                None => self.watch(),
+                None => clients.watch(),
             }
+        }
+    }
+}
+
+impl Clients {
+    /// Takes in the log lines and errors that have come, which also shows them.
+    fn watch(&self) {
+        self.beside.poll(WATCH);
+    }
+}
+
+impl Drop for Admin {
+    /// Ending librdkafka's threads takes some milliseconds; it is waited for, but not for ever.
+    fn drop(&mut self) {
+        let clients = self.clients.take();
+        if self.fork.is_forked() {
+            // Its threads are the parent's: there is nobody here to join.
+            std::mem::forget(clients);
+            return;
+        }
+        let (end, ended) = bounded::<()>(0);
+        let ending = thread::Builder::new()
+            .name("tidegate-admin-end".into())
+            .spawn(move || {
+                let _end = end;
+                drop(clients);
+            });
+        if ending.is_ok() {
+            let _ = ended.recv_timeout(END_TIMEOUT);
         }
     }
 }
@@ -429,6 +469,20 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn a_forked_child_is_refused_and_drops_without_waiting() {
+        let broker = Broker::new(1).unwrap();
+        let mut child = admin(&broker);
+        child.fork = ForkGuard::of_another_process();
+        assert!(matches!(child.topics(WAIT), Err(Error::Forked { .. })));
+        let started = Instant::now();
+        drop(child);
+        assert!(
+            started.elapsed() < Duration::from_millis(50),
+            "no thread is joined"
+        );
     }
 
     #[test]
