@@ -86,7 +86,7 @@ impl Config {
     /// Settings for a consumer.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) with every problem.
+    /// [`Error::Config`] with every problem.
     pub fn consumer(&self) -> Result<ConsumerConfig> {
         let (settings, report) = self.settled(Scope::Consumer)?;
         Ok(ConsumerConfig::from_settings(&settings, report))
@@ -95,7 +95,7 @@ impl Config {
     /// Settings for a producer.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) with every problem.
+    /// [`Error::Config`] with every problem.
     pub fn producer(&self) -> Result<ProducerConfig> {
         let (settings, report) = self.settled(Scope::Producer)?;
         Ok(ProducerConfig::from_settings(&settings, report))
@@ -104,7 +104,7 @@ impl Config {
     /// Settings for an admin client. Properties of consumers and producers are passed over with a warning.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) with every problem.
+    /// [`Error::Config`] with every problem.
     pub fn admin(&self) -> Result<AdminConfig> {
         let (settings, report) = self.settled(Scope::Global)?;
         Ok(AdminConfig {

@@ -45,17 +45,25 @@ fn transactions(s: &mut Settings) {
     let Some(transaction) = s.integer("transaction.timeout.ms") else {
         return;
     };
-    if s.is_set("socket.timeout.ms")
+    let most = transaction + SOCKET_MARGIN_MS;
+    if s.is_set("socket.timeout.ms") && most > i64::from(i32::MAX) {
+        // librdkafka adds the two in a C int, which wraps around: it then refuses every socket.timeout.ms.
+        s.error(
+            "transaction.timeout.ms",
+            "is too large to be compared with socket.timeout.ms",
+            format!(
+                "write at most {}, or leave socket.timeout.ms out",
+                i64::from(i32::MAX) - SOCKET_MARGIN_MS
+            ),
+        );
+    } else if s.is_set("socket.timeout.ms")
         && s.integer("socket.timeout.ms")
-            .is_some_and(|socket| socket > transaction + SOCKET_MARGIN_MS)
+            .is_some_and(|socket| socket > most)
     {
         s.error(
             "socket.timeout.ms",
             format!("is above transaction.timeout.ms={transaction} + {SOCKET_MARGIN_MS}"),
-            format!(
-                "write at most {}, or leave it out",
-                transaction + SOCKET_MARGIN_MS
-            ),
+            format!("write at most {most}, or leave it out"),
         );
     }
     if is_idempotent(s)
@@ -124,24 +132,31 @@ fn idempotence(s: &mut Settings) {
 }
 
 fn linger(s: &mut Settings) {
-    // With transactions librdkafka takes the transaction's timeout for the delivery's when that is not set.
-    let timeout = if is_transactional(s) && !s.is_set("delivery.timeout.ms") {
-        "transaction.timeout.ms"
-    } else {
-        "delivery.timeout.ms"
-    };
-    let (Some(linger), Some(limit)) = (s.float("linger.ms"), s.float(timeout)) else {
+    // With transactions librdkafka takes the transaction's timeout for the delivery's when that is not set, but compares
+    // the linger with the delivery's default before it does so: both have to be longer.
+    let mut timeouts = vec!["delivery.timeout.ms"];
+    if is_transactional(s) && !s.is_set("delivery.timeout.ms") {
+        timeouts.push("transaction.timeout.ms");
+    }
+    let Some(linger) = s.float("linger.ms") else {
         return;
     };
-    if s.is_set("linger.ms") && limit > 0.0 && limit <= linger {
-        s.error(
-            "linger.ms",
-            format!(
+    for timeout in timeouts {
+        let Some(limit) = s.float(timeout) else {
+            continue;
+        };
+        if s.is_set("linger.ms") && limit > 0.0 && limit <= linger {
+            let reason = format!(
                 "is not below {}={limit}: every record would time out before it is sent",
                 s.name_of(timeout)
-            ),
-            format!("write less than {limit}, or raise {timeout}"),
-        );
+            );
+            s.error(
+                "linger.ms",
+                reason,
+                format!("write less than {limit}, or raise {timeout}"),
+            );
+            return;
+        }
     }
 }
 
