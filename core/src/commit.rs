@@ -32,11 +32,78 @@ pub(crate) struct CommitOutcome {
     pub(crate) unattended: bool,
 }
 
+/// A commit that a revoke or a close waits for. While the group is between two generations the broker asks for patience
+/// (`REBALANCE_IN_PROGRESS`): it is sent again until its time is over, or all that was finished would be handled twice.
+#[derive(Debug)]
+pub(crate) struct AwaitedCommit {
+    pub(crate) id: Option<RequestId>,
+    pub(crate) until_us: u64,
+    /// When it is sent again, after a refusal that passes.
+    pub(crate) again_us: Option<u64>,
+}
+
+/// The wait before an awaited commit is sent again.
+const AGAIN_US: u64 = 50_000;
+
+impl AwaitedCommit {
+    /// When the poller must look again.
+    pub(crate) fn wake_us(&self) -> u64 {
+        self.again_us.unwrap_or(u64::MAX).min(self.until_us)
+    }
+
+    /// Looks where it stands, without sending anything.
+    pub(crate) fn look(&mut self, committer: &mut Committer, now_us: u64) -> Awaited {
+        if now_us >= self.until_us {
+            return Awaited::Over;
+        }
+        if let Some(again_us) = self.again_us {
+            return if now_us >= again_us {
+                Awaited::SendAgain
+            } else {
+                Awaited::Waiting
+            };
+        }
+        match self.id {
+            None => Awaited::Over,
+            Some(id) if committer.is_in_flight(id) => Awaited::Waiting,
+            Some(id)
+                if committer
+                    .refused
+                    .take_if(|refused| *refused == id)
+                    .is_some() =>
+            {
+                self.again_us = Some(now_us + AGAIN_US);
+                Awaited::Waiting
+            }
+            Some(_) => Awaited::Over,
+        }
+    }
+}
+
+/// What [`AwaitedCommit::look`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    Waiting,
+    SendAgain,
+    /// Committed, refused for good, or out of time.
+    Over,
+}
+
+/// The broker refuses commits with these codes while the group finds its next generation.
+fn passes(error: &Error) -> bool {
+    error.is_retriable()
+        || error.kafka_code().is_some_and(|code| {
+            matches!(code.name(), "REBALANCE_IN_PROGRESS" | "STALE_MEMBER_EPOCH")
+        })
+}
+
 /// Requests on their way to the broker.
 #[derive(Debug, Default)]
 pub(crate) struct Committer {
     in_flight: HashMap<RequestId, InFlight>,
     timed_in_flight: bool,
+    /// The request that failed last, if the reason passes.
+    refused: Option<RequestId>,
 }
 
 impl Committer {
@@ -115,6 +182,9 @@ impl Committer {
                 None if whole_request_failed => {}
                 None => assignment.confirm(&offset.topic_partition, offset.offset),
             }
+        }
+        if error.as_ref().is_some_and(passes) {
+            self.refused = Some(id);
         }
         let unattended = request.reply.is_none();
         answer(

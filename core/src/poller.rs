@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::assignment::Assignment;
 use crate::clock::Clock;
-use crate::commit::{CommitReply, Committer};
+use crate::commit::{Awaited, AwaitedCommit, CommitReply, Committer};
 use crate::error::{Error, Result};
 use crate::log;
 use crate::partition::{Offset, TopicPartition};
@@ -108,10 +108,7 @@ pub(crate) enum Next {
 enum Closing {
     No,
     /// What is finished is being committed.
-    Committing {
-        id: Option<RequestId>,
-        until_us: u64,
-    },
+    Committing(AwaitedCommit),
     /// The source is leaving the group.
     Leaving,
 }
@@ -536,20 +533,9 @@ impl<S: Source> Poller<S> {
         self.shared.set_closing();
         self.answer_pending_assign();
         self.drop_drain();
-        let offsets = if self.settings.auto_commit {
-            self.assignment.uncommitted(None)
-        } else {
-            Vec::new()
-        };
-        let id = self.request();
-        let id = self
-            .committer
-            .send(&mut self.source, id, offsets, None, false, now_us);
-        let deadline_us = self.close_deadline_us();
-        self.closing = Closing::Committing {
-            id,
-            until_us: deadline_us.min(now_us + COMMIT_WAIT_US),
-        };
+        let until_us = self.close_deadline_us().min(now_us + COMMIT_WAIT_US);
+        let commit = self.send_awaited(None, until_us, now_us);
+        self.closing = Closing::Committing(commit);
     }
 
     fn close_deadline_us(&self) -> u64 {
@@ -562,15 +548,20 @@ impl<S: Source> Poller<S> {
 
     /// True when everything is done.
     fn drive_close(&mut self, now_us: u64) -> bool {
-        match self.closing {
+        match &mut self.closing {
             Closing::No => return false,
-            Closing::Committing { id, until_us } => {
-                let waiting = id.is_some_and(|id| self.committer.is_in_flight(id));
-                if !waiting || now_us >= until_us {
+            Closing::Committing(commit) => match commit.look(&mut self.committer, now_us) {
+                Awaited::Waiting => {}
+                Awaited::SendAgain => {
+                    let until_us = commit.until_us;
+                    let commit = self.send_awaited(None, until_us, now_us);
+                    self.closing = Closing::Committing(commit);
+                }
+                Awaited::Over => {
                     self.source.begin_close();
                     self.closing = Closing::Leaving;
                 }
-            }
+            },
             Closing::Leaving => {}
         }
         if matches!(self.closing, Closing::Leaving) && self.source.is_closed() {
@@ -618,9 +609,9 @@ impl<S: Source> Poller<S> {
         if !self.seeks.is_empty() {
             wake_us = wake_us.min(now_us + DRAIN_LOOK_US);
         }
-        match self.closing {
+        match &self.closing {
             Closing::No => {}
-            Closing::Committing { until_us, .. } => wake_us = wake_us.min(until_us),
+            Closing::Committing(commit) => wake_us = wake_us.min(commit.wake_us()),
             Closing::Leaving => wake_us = wake_us.min(now_us + 20_000),
         }
         for (deadline_us, _) in &self.close_replies {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
+use crate::commit::{Awaited, AwaitedCommit};
 use crate::error::Error;
 use crate::log;
 use crate::partition::{Offset, TopicPartition};
@@ -45,8 +46,7 @@ pub(crate) enum Phase {
     Committing {
         partitions: Vec<TopicPartition>,
         protocol: Protocol,
-        id: Option<RequestId>,
-        until_us: u64,
+        commit: AwaitedCommit,
     },
 }
 
@@ -58,7 +58,7 @@ impl Phase {
             Phase::LookingUp { id: Some(_), .. } => u64::MAX,
             Phase::LookingUp { again_us, .. } => *again_us,
             Phase::Draining { until_us, .. } => (now_us + DRAIN_LOOK_US).min(*until_us),
-            Phase::Committing { until_us, .. } => *until_us,
+            Phase::Committing { commit, .. } => commit.wake_us(),
         }
     }
 }
@@ -84,18 +84,28 @@ impl<S: Source> Poller<S> {
                     callback,
                     until_us,
                 } if self.is_drained(&partitions, callback.as_ref(), until_us, now_us) => {
-                    self.begin_revoke_commit(partitions, protocol, now_us);
+                    let until_us = now_us + COMMIT_WAIT_US;
+                    self.commit_awaited(partitions, protocol, until_us, now_us);
                 }
                 Phase::Committing {
                     partitions,
                     protocol,
-                    id,
-                    until_us,
-                } if !id.is_some_and(|id| self.committer.is_in_flight(id))
-                    || now_us >= until_us =>
-                {
-                    self.release(&partitions, protocol);
-                }
+                    mut commit,
+                } => match commit.look(&mut self.committer, now_us) {
+                    Awaited::Over => self.release(&partitions, protocol),
+                    Awaited::SendAgain => {
+                        let until_us = commit.until_us;
+                        self.commit_awaited(partitions, protocol, until_us, now_us);
+                    }
+                    Awaited::Waiting => {
+                        self.phase = Phase::Committing {
+                            partitions,
+                            protocol,
+                            commit,
+                        };
+                        return;
+                    }
+                },
                 unfinished => {
                     self.phase = unfinished;
                     return;
@@ -323,14 +333,30 @@ impl<S: Source> Poller<S> {
         true
     }
 
-    fn begin_revoke_commit(
+    fn commit_awaited(
         &mut self,
         partitions: Vec<TopicPartition>,
         protocol: Protocol,
+        until_us: u64,
         now_us: u64,
     ) {
+        let commit = self.send_awaited(Some(&partitions), until_us, now_us);
+        self.phase = Phase::Committing {
+            partitions,
+            protocol,
+            commit,
+        };
+    }
+
+    /// Commits what is finished of `only`, or of everything, for somebody who waits until `until_us`.
+    pub(crate) fn send_awaited(
+        &mut self,
+        only: Option<&[TopicPartition]>,
+        until_us: u64,
+        now_us: u64,
+    ) -> AwaitedCommit {
         let offsets = if self.settings.auto_commit {
-            self.assignment.uncommitted(Some(&partitions))
+            self.assignment.uncommitted(only)
         } else {
             Vec::new()
         };
@@ -338,12 +364,11 @@ impl<S: Source> Poller<S> {
         let id = self
             .committer
             .send(&mut self.source, id, offsets, None, false, now_us);
-        self.phase = Phase::Committing {
-            partitions,
-            protocol,
+        AwaitedCommit {
             id,
-            until_us: now_us + COMMIT_WAIT_US,
-        };
+            until_us,
+            again_us: None,
+        }
     }
 
     fn release(&mut self, partitions: &[TopicPartition], protocol: Protocol) {
