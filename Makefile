@@ -20,7 +20,7 @@ export PYTHONPATH  := $(CURDIR)/tests
 export PATH := $(BIN):$(PATH)
 unexport PYTHONHOME
 
-RUST_SOURCES := $(shell find core ffi python -name '*.rs' -o -name Cargo.toml -o -name build.rs) Cargo.toml Cargo.lock
+RUST_SOURCES := $(shell find core python/src -type f) python/Cargo.toml Cargo.toml Cargo.lock
 
 # The suites, as `tools/suites.py` takes them.
 PYTHON_FILES := python tests tools benches
@@ -66,7 +66,7 @@ ci: setup ## What .ci/run runs: lint and all tests
 
 .PHONY: chaos
 chaos: setup ## The long form of the failure tests on a real Kafka
-	@$(SUITES) --test chaos '$(PYTEST) --chaos -m chaos'
+	@TIDEGATE_SUITE_LIMIT_S=14400 $(SUITES) --test chaos '$(PYTEST) --chaos -m chaos'
 
 .PHONY: bench
 bench: setup ## Tidegate beside its peers on a real Kafka (BENCH_ARGS=--quick)

@@ -17,8 +17,9 @@ PYTEST = "=================== 7 passed, 2 skipped, 1 xfailed in 12.34s (0:00:12)
 PYTEST_QUIET = "1 failed, 5 passed, 6 deselected, 2 errors in 3.21s"
 
 
-def suites(*arguments: str) -> subprocess.CompletedProcess[str]:
+def suites(*arguments: str, limit_s: str = "60") -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "TIDEGATE_SUMMARY"}
+    environment["TIDEGATE_SUITE_LIMIT_S"] = limit_s
     command = [sys.executable, str(TOOL), *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
 
@@ -57,6 +58,11 @@ def test_the_last_line_is_the_sum(arguments: tuple[str, ...], last_line: str, co
 
 def test_commands_get_no_standard_input() -> None:
     assert "12 passed" in suites("--test", "a", f"cat; echo '{CARGO}'").stdout
+
+
+def test_a_suite_that_hangs_is_ended_and_the_next_one_runs() -> None:
+    ran = suites("--test", "a", "sleep 1000 & wait", "--test", "b", f"echo '{CARGO}'", limit_s="0.5")
+    assert ran.stdout.splitlines()[-1] == "12 passed, 1 failed, 3 skipped"
 
 
 def test_wrong_arguments_run_nothing() -> None:
