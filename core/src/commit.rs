@@ -89,11 +89,15 @@ pub(crate) enum Awaited {
     Over,
 }
 
-/// The broker refuses commits with these codes while the group finds its next generation.
+/// The broker refuses commits with these codes while the group finds its next generation. A member that has just joined
+/// again learns the generation within moments, so one that was too old is no reason to give up.
 fn passes(error: &Error) -> bool {
     error.is_retriable()
         || error.kafka_code().is_some_and(|code| {
-            matches!(code.name(), "REBALANCE_IN_PROGRESS" | "STALE_MEMBER_EPOCH")
+            matches!(
+                code.name(),
+                "REBALANCE_IN_PROGRESS" | "ILLEGAL_GENERATION" | "STALE_MEMBER_EPOCH"
+            )
         })
 }
 

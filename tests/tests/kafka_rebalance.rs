@@ -193,6 +193,13 @@ fn members_come_and_go(protocol: &str, settings: &[(&str, &str)]) {
     let Some(bootstrap) = kafka(&format!("members_come_and_go ({protocol})")) else {
         return;
     };
+    if std::env::var_os("TIDEGATE_TEST_LOG").is_some() {
+        let start = Instant::now();
+        tidegate::log::set_sink_level(tidegate::log::Level::Debug);
+        tidegate::log::set_sink(Box::new(move |level, target, message| {
+            eprintln!("{:?} {level:?} {target}: {message}", start.elapsed());
+        }));
+    }
     let (topic, group) = (unique("churn"), unique("churn-group"));
     create_topic(&bootstrap, &topic, PARTITIONS).expect("created");
     let mut config = Config::new()
@@ -202,6 +209,9 @@ fn members_come_and_go(protocol: &str, settings: &[(&str, &str)]) {
         .with("auto.commit.interval.ms", 200);
     for (name, value) in settings {
         config.set(*name, *value);
+    }
+    if let Ok(contexts) = std::env::var("TIDEGATE_TEST_DEBUG") {
+        config.set("debug", contexts);
     }
     let ledger = Arc::new(Ledger::default());
     let observer = Observer::new(&bootstrap, &group).expect("observer");
