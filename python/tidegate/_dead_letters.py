@@ -47,7 +47,7 @@ _FOR_COPIES = {
 
 def producer_config(consumer_config: Mapping[str, Any]) -> dict[str, Any]:
     """The properties of `consumer_config` that say how to reach the cluster: what a producer beside it needs as well."""
-    reaching = {row["name"] for row in _core.config_table() if str(row["scope"]).lower() == "global"}
+    reaching = {row["name"] for row in _core.config_table() if row["scope"] == "global"}
     return {name: value for name, value in consumer_config.items() if name in reaching}
 
 

@@ -18,6 +18,8 @@ import json
 import uuid
 from typing import Any
 
+from tidegate import _core
+
 __all__ = ["dumps", "loads"]
 
 
@@ -29,12 +31,7 @@ def _find_orjson() -> Any:
 
 
 orjson = _find_orjson()
-
-_DIGITS_TO_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
-"""Translation table: every ASCII digit becomes "0", everything else a blank."""
-
-_LONG_NUMBER = b"0" * 19
-"""Integers that orjson turns into floats have at least this many digits (-9223372036854775809 has 19)."""
+_has_long_number = _core._has_long_number
 
 
 def loads(data: bytes | bytearray | memoryview | str) -> Any:
@@ -48,26 +45,18 @@ def loads(data: bytes | bytearray | memoryview | str) -> Any:
         RecursionError: nested deeper than the interpreter's recursion limit.
         TypeError: `data` is none of the types above.
     """
-    if isinstance(data, memoryview):
-        data = data.tobytes()
+    if type(data) is not bytes:
+        if not isinstance(data, (bytearray, memoryview, bytes)):
+            return json.loads(data)
+        data = bytes(data)
     if orjson is None:
         return json.loads(data)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         return json.loads(data)
-    if _has_long_number(data):
-        return json.loads(data)
-    return value
-
-
-def _has_long_number(data: bytes | bytearray | str) -> bool:
-    """True when `data` holds 19 digits in a row: then orjson may have rounded an integer."""
-    raw = data.encode() if isinstance(data, str) else data
-    # Looking at every ninth byte is enough to say no: 19 digits in a row put a digit under two neighbouring samples.
-    if b"00" not in raw[8::9].translate(_DIGITS_TO_ZERO):
-        return False
-    return _LONG_NUMBER in raw.translate(_DIGITS_TO_ZERO)
+    # Nineteen digits in a row: orjson may have rounded an integer.
+    return json.loads(data) if _has_long_number(data) else value
 
 
 def dumps(value: Any) -> bytes:

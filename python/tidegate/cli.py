@@ -78,9 +78,9 @@ def _add_config(commands: Any) -> None:
 def _check(options: argparse.Namespace) -> int:
     properties = read_properties(options.file)
     problems = _core.config_check(properties, options.scope)
-    errors = [problem for problem in problems if str(problem["severity"]).lower() == "error"]
+    errors = [problem for problem in problems if problem["severity"] == "error"]
     for problem in problems:
-        print(f"{str(problem['severity']).lower()}: {problem['property']}={problem['value']}")
+        print(f"{problem['severity']}: {problem['property']}={problem['value']}")
         print(f"    {problem['reason']}")
         if problem["remedy"]:
             print(f"    {problem['remedy']}")
@@ -93,24 +93,15 @@ def _check(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     found = _core.config_explain(options.name)
-    for name, value in found.items():
-        if value not in (None, "", []):
-            print(f"{name:<12} {_shown(value)}")
-    return 0 if found.get("known", True) else 1
+    print(str(found["text"]).rstrip())
+    return 0 if found["known"] else 1
 
 
 def _list(options: argparse.Namespace) -> int:
     for row in _core.config_table():
-        scope = str(row["scope"]).lower()
-        if options.scope in (None, scope) or scope == "global":
-            print(f"{row['name']:<44} {scope:<9} {_shown(row['default']):<24} {row['doc']}")
+        if options.scope in (None, row["scope"]) or row["scope"] == "global":
+            print(f"{row['name']:<44} {row['scope']:<9} {row['default'] or '-':<24} {row['doc']}")
     return 0
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "-"
-    return ", ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
 
 
 def read_properties(path: Path) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any
 import tidegate
 from tidegate.base_consumer import BaseKafkaConsumer
 
-SHORT_SESSION: Mapping[str, str | int] = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}
-"""The least a real broker takes."""
+SHORT_SESSION: Mapping[str, str | int] = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
+"""For the embedded broker, where a group takes in a new member only after the session timeout of those that were there."""
 
 
 def produce(servers: str, topic: str, values: Iterable[bytes | None], *, keys: Iterable[bytes] | None = None) -> None:
@@ -58,7 +58,7 @@ def committed(servers: str, group: str, topic: str, partitions: int = 1) -> dict
     consumer = tidegate.Consumer({"bootstrap.servers": servers, "group.id": group})
     try:
         found = consumer.committed([(topic, partition) for partition in range(partitions)], timeout=30)
-        return {item[1]: offset for item, offset in dict(found).items() if offset is not None}
+        return {place.partition: offset for place, offset in found.items() if offset is not None}
     finally:
         consumer.close()
 
@@ -71,6 +71,7 @@ class Service:
         self._handler = handler
         self._changed = threading.Condition()
         arguments.setdefault("auto_offset_reset", "earliest")
+        arguments.setdefault("config", SHORT_SESSION)
         self.consumer = BaseKafkaConsumer(servers, group, topics, self._handle, **arguments)
         self.raised: BaseException | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)

@@ -192,7 +192,7 @@ def test_another_member_has_output_within_three_seconds(kafka, fresh_topic, fres
         output, errors, _ = _end_when_ready(process, None if ending == "normal" else signal.Signals[ending])
     ended = time.monotonic()
     first = handled_by(output)
-    with Service(servers, fresh_group, [topic]) as second:
+    with Service(servers, fresh_group, [topic], config=None) as second:
         second.wait_seen(1)
         took = time.monotonic() - ended
         second.wait_seen(300 - len(first))

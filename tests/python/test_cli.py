@@ -117,7 +117,7 @@ def test_list_has_them_all_or_those_of_one_client(capsys: pytest.CaptureFixture[
 
 def test_init_topics_creates_what_is_missing_and_says_what_was_there(capsys: pytest.CaptureFixture[str]) -> None:
     with tidegate.EmbeddedBroker() as broker:
-        arguments = ["init-topics", "--bootstrap-servers", broker.bootstrap_servers, "--partitions", "3"]
+        arguments = ["init-topics", "--bootstrap-servers", broker.bootstrap_servers, "--partitions", "3", "--timeout", "2"]
         # The embedded broker has no CreateTopics: the answer must be a clear line for each topic, not a traceback.
         assert cli.main(arguments) in (1, 2)
     captured = capsys.readouterr()

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dropin import committed, produce, read_all
+from dropin import SHORT_SESSION, committed, produce, read_all
 from fake_engine import until
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tidegate
 from tidegate import cli
-from tidegate.pipeline import e2e, messages
+from tidegate.pipeline import e2e, messages, stage
 from tidegate.pipeline.aggregator import Aggregator
 from tidegate.pipeline.model_client import ModelError, SimulatedModel
 from tidegate.pipeline.scheduler import Scheduler
@@ -42,6 +42,12 @@ DETECTION: dict[str, Any] = {
         {"label": "person", "confidence": 0.5},
     ],
 }
+
+
+@pytest.fixture(autouse=True)
+def logging_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command sets up the process's logging; here the process is the test session's."""
+    monkeypatch.setattr(stage, "set_up_logging", lambda _level: None)
 
 
 def detection(number: int, camera: int = 0) -> bytes:
@@ -286,14 +292,14 @@ def test_calls_in_flight_at_stop_are_left_unfinished(monkeypatch: pytest.MonkeyP
         servers = broker.bootstrap_servers
         produce(servers, "tasks", [task(n, n) for n in range(20)])
         model = ScriptedModel(latency_s=3600)
-        with Threaded(Scheduler(servers, "g", "tasks", "results", model, concurrency=5)) as scheduler:
+        with Threaded(Scheduler(servers, "g", "tasks", "results", model, concurrency=5, config=SHORT_SESSION)) as scheduler:
             until(lambda: model.most_at_once == 5)
             started = time.monotonic()
             scheduler.stop()
         assert time.monotonic() - started < 8
         assert committed(servers, "g", "tasks") == {0: 0}
         again = ScriptedModel(latency_s=0)
-        with Threaded(Scheduler(servers, "g", "tasks", "results", again)) as scheduler:
+        with Threaded(Scheduler(servers, "g", "tasks", "results", again, config=SHORT_SESSION)) as scheduler:
             until(lambda: scheduler.stats()["handled"] == 20)
 
 
