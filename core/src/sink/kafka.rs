@@ -171,3 +171,37 @@ impl Sink for KafkaSink {
         native::topics(self.producer.client(), timeout)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::KafkaCode;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<(&'static str, String)>>);
+
+    impl Reports for Heard {
+        fn report(&self, _report: &Report<'_>) {}
+
+        fn error(&self, code: KafkaCode, reason: &str) {
+            self.0.lock().push((code.name(), reason.to_string()));
+        }
+    }
+
+    #[test]
+    fn each_error_event_that_rust_rdkafka_tells_twice_is_heard_once() {
+        let heard = Arc::new(Heard::default());
+        let context = Context {
+            reports: Arc::clone(&heard) as _,
+            untwinned: Mutex::new(None),
+        };
+        let transport = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
+        let resolve = KafkaError::Global(RDKafkaErrorCode::Resolve);
+        for event in [&transport, &transport, &resolve] {
+            context.error(event.clone(), "away");
+            context.error(event.clone(), "away");
+        }
+        let names: Vec<_> = heard.0.lock().iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["_TRANSPORT", "_TRANSPORT", "_RESOLVE"]);
+    }
+}
