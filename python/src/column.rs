@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_int, c_void};
 use pyo3::exceptions::{PyBufferError, PyIndexError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PySlice};
+use pyo3::types::{PyList, PyMemoryView, PySlice};
 use tidegate::RecordBatch;
 
 use crate::batch::row_of;
@@ -118,6 +118,15 @@ impl Column {
             Kind::Partitions => "partitions",
         };
         format!("<tidegate.Column of {} {name}>", self.batch.len())
+    }
+
+    /// A memoryview of the column, as the buffer protocol gives it from Python 3.12 on (PEP 688).
+    fn __buffer__<'py>(
+        slf: &Bound<'py, Self>,
+        flags: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyMemoryView>> {
+        let _ = flags;
+        PyMemoryView::from(slf)
     }
 
     unsafe fn __getbuffer__(

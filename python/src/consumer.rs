@@ -31,6 +31,17 @@ struct Client {
     callbacks: Arc<Callbacks>,
     woken: AtomicBool,
     closed: AtomicBool,
+    /// A polling call waits: the engine sees each of its slices as a call of its own, and no other may come in between.
+    waiting: AtomicBool,
+}
+
+/// Ends `waiting`.
+struct Waiting<'c>(&'c AtomicBool);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Client {
@@ -52,6 +63,10 @@ impl Client {
         records: usize,
         take: impl Fn() -> tidegate::Result<Option<T>>,
     ) -> PyResult<Option<T>> {
+        if self.waiting.swap(true, Ordering::SeqCst) {
+            return Err(concurrent(py));
+        }
+        let _waiting = Waiting(&self.waiting);
         let deadline = deadline(timeout.0);
         let take = || take().map_err(|error| self.callbacks.raise(py, &error));
         loop {
@@ -81,8 +96,18 @@ impl Client {
         }
     }
 
+    /// Refuses a polling call while another one waits.
+    #[inline]
+    fn alone(&self, py: Python<'_>) -> PyResult<()> {
+        if self.waiting.load(Ordering::Relaxed) {
+            return Err(concurrent(py));
+        }
+        Ok(())
+    }
+
     #[inline]
     fn poll(&self, py: Python<'_>, timeout: Seconds) -> PyResult<Option<Record>> {
+        self.alone(py)?;
         match self.core.poll(Some(Duration::ZERO)) {
             Ok(Some(record)) => Ok(Some(Record::new(record))),
             Ok(None) => {
@@ -99,6 +124,7 @@ impl Client {
         timeout: Seconds,
         take: impl Fn() -> tidegate::Result<Option<tidegate::RecordBatch>>,
     ) -> PyResult<Option<RecordBatch>> {
+        self.alone(py)?;
         let batch = match take() {
             Ok(Some(batch)) => Some(batch),
             Ok(None) => self.wait(py, timeout, 1, take)?,
@@ -198,6 +224,7 @@ impl Consumer {
             callbacks: Arc::default(),
             woken: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
         });
         remember(Arc::downgrade(&client) as _);
         let consumer = Consumer {
@@ -744,6 +771,11 @@ impl Consumer {
             }
         })
     }
+}
+
+#[cold]
+fn concurrent(py: Python<'_>) -> PyErr {
+    raise(py, &Error::ConcurrentUse { what: WHAT })
 }
 
 /// The offsets of `commit`.

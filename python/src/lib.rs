@@ -49,5 +49,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(lifecycle::after_fork_in_child, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("librdkafka_version", tidegate::librdkafka_version())?;
-    Ok(())
+    let public: Vec<String> = module
+        .index()?
+        .iter()
+        .map(|name| name.to_string())
+        .filter(|name| !name.starts_with('_'))
+        .collect();
+    module.setattr("__all__", public)
 }
