@@ -197,7 +197,6 @@ metrics! {
     batches_received: Counter, "batches", "Batches they were taken in.";
     records_handed: Counter, "records", "Records handed to the application.";
     batches_handed: Counter, "batches", "Batches handed to the application.";
-    records_finished: Counter, "records", "Records the application has finished; their offsets may be committed.";
     records_stale: Counter, "records", "Records dropped before they were handed out, because their partition was revoked, lost, sought or paused; whoever owns it reads them again.";
     queue_bytes: Gauge, "bytes", "Memory of the records that wait between the poller and the application.";
     queue_bytes_peak: Gauge, "bytes", "The most that has waited.";
