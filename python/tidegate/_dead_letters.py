@@ -35,8 +35,9 @@ _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 30.0
 _LONGEST_REASON = 1000
 
-_FOR_COPIES = {
+_FOR_COPIES: Mapping[str, str | int] = {
     "acks": "all",
+    "compression.type": "snappy",
     "linger.ms": 5,
     # What was consumed may be larger than a producer's default limit; the broker has the last word.
     "message.max.bytes": 1_000_000_000,

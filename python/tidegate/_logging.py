@@ -14,6 +14,8 @@ import contextlib
 import functools
 import importlib
 import logging
+import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +30,13 @@ ERROR = logging.ERROR
 CRITICAL = logging.CRITICAL
 
 _LEVEL_NAMES = ((CRITICAL, "CRITICAL"), (ERROR, "ERROR"), (WARNING, "WARNING"), (INFO, "INFO"), (DEBUG, "DEBUG"))
+
+QUIET_S = 30.0
+"""A warning of the engine that has not been said for so many seconds is news again."""
+
+_MOST_STATES = 1000
+_CHANGING = re.compile(r"\d+ms|\d+ identical error")
+"""What differs between two lines that say the same."""
 
 _LONGEST_TEXT = 1000
 """Characters kept of an exception's text: it may quote a record of a megabyte."""
@@ -119,17 +128,33 @@ def shown(value: object) -> str:
 
 
 class NativeLines:
-    """Takes the engine's and librdkafka's lines and writes each under its own target."""
+    """Takes the engine's and librdkafka's lines and writes each under its own target. One thread.
+
+    While a broker is away librdkafka says so many times a second. A warning or an error that is said again and again, with
+    less than `QUIET_S` seconds between, is one state: its first line is written at its level, the others at DEBUG.
+    """
 
     def __init__(self) -> None:
         self._loggers: dict[str, Logger] = {}
+        self._last_said: dict[tuple[str, str], float] = {}
 
     def __call__(self, level: int, target: str, message: str) -> None:
         """One line: `level` as in `logging`, `target` such as `librdkafka`, `message` as it is."""
         logger = self._loggers.get(target)
         if logger is None:
             logger = self._loggers.setdefault(target, Logger(target))
+        if level >= WARNING and self._is_repeated(target, message):
+            level = DEBUG
         logger.log(level, message)
+
+    def _is_repeated(self, target: str, message: str) -> bool:
+        now = time.monotonic()
+        said = (target, _CHANGING.sub("", message))
+        last = self._last_said.pop(said, None)
+        self._last_said[said] = now  # last in the dict: the first is the one not said for longest
+        if len(self._last_said) > _MOST_STATES:
+            del self._last_said[next(iter(self._last_said))]
+        return last is not None and now - last < QUIET_S
 
 
 @functools.cache

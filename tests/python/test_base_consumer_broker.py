@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dropin import Service, committed, numbers, produce, read_all
+from dropin import Service, committed, numbers, produce, read_all, start_script
 from fake_engine import until
 
 import tidegate
@@ -53,21 +53,41 @@ def test_a_record_unfinished_when_the_handler_dies_comes_again(broker: Any) -> N
     assert [message["n"] for message in second.seen] == [4, 5, 6, 7, 8, 9]
 
 
-def test_poison_reaches_the_dead_letter_topic_and_holds_up_nothing(broker: Any) -> None:
-    servers = broker.bootstrap_servers
+HEADERS = [(f"h{number}", b"x" * number) for number in range(100)]
+
+
+def check_poison(servers: str, group: str, topic: str, dead: str, **arguments: Any) -> None:
+    """Issue 7h: every kind of poison reaches the counters, the log once, and the dead-letter topic; nothing is held up."""
     large = b"[" + b"1," * 500_000
     poison: list[bytes | None] = [b"not json", None, b"", b"\xff\xfe", large]
-    produce(servers, "poison", [b'{"n":0}', *poison, b'{"n":1}'])
-    with Service(servers, "poison", ["poison"], dead_letter_topic="dead") as service:
+    produce(servers, topic, [b'{"n":0}', *poison])
+    producer = tidegate.Producer({"bootstrap.servers": servers})
+    producer.send(topic, b"with headers", headers=HEADERS)
+    producer.send(topic, b'{"n":1}', headers=HEADERS)
+    producer.close()
+    poison.append(b"with headers")
+    with Service(servers, group, [topic], dead_letter_topic=dead, **arguments) as service:
         service.wait_seen(2)
         until(lambda: service.consumer.stats()["dead_lettered"] == len(poison))
+    assert [message["n"] for message in service.seen] == [0, 1]
     stats = service.consumer.stats()
-    assert (stats["handled"], stats["poison"], stats["tombstones"]) == (2, 5, 1)
-    letters = read_all(servers, "dead", len(poison))
+    assert (stats["handled"], stats["poison"], stats["tombstones"], stats["dead_letters_waiting"]) == (2, 6, 1, 0)
+    letters = read_all(servers, dead, len(poison))
     assert sorted(letter.value or b"" for letter in letters) == sorted(value or b"" for value in poison)
-    assert {dict(letter.headers)["tidegate.dlq.topic"] for letter in letters} == {b"poison"}
-    assert sorted(int(dict(letter.headers)["tidegate.dlq.offset"]) for letter in letters) == [1, 2, 3, 4, 5]
-    assert committed(servers, "poison", "poison") == {0: 7}
+    assert {dict(letter.headers)["tidegate.dlq.topic"] for letter in letters} == {topic.encode()}
+    assert sorted(int(dict(letter.headers)["tidegate.dlq.offset"]) for letter in letters) == [1, 2, 3, 4, 5, 6]
+    (headers,) = [letter.headers for letter in letters if letter.value == b"with headers"]
+    assert list(headers)[:100] == HEADERS
+    assert committed(servers, group, topic) == {0: 8}
+
+
+def test_poison_reaches_the_dead_letter_topic_and_holds_up_nothing(broker: Any) -> None:
+    check_poison(broker.bootstrap_servers, "poison", "poison", "dead")
+
+
+@pytest.mark.kafka
+def test_poison_on_a_real_kafka(kafka: Any, fresh_topic: Any, fresh_group: str) -> None:
+    check_poison(kafka.bootstrap_servers, fresh_group, fresh_topic(), fresh_topic(), config=None)
 
 
 def test_what_a_latest_group_missed_before_its_first_commit_is_not_lost(broker: Any) -> None:
@@ -119,6 +139,25 @@ def test_a_broker_that_is_away_at_start_is_waited_for() -> None:
             broker.broker_up(1)
             service.wait_seen(3)
             assert service.raised is None
+
+
+AWAY = """
+    import threading
+    from tidegate.base_consumer import BaseKafkaConsumer
+
+    consumer = BaseKafkaConsumer("127.0.0.1:1", "g", ["t"], print)
+    threading.Timer(4, consumer.stop).start()
+    consumer.start()
+"""
+
+
+def test_a_broker_that_is_away_is_not_logged_every_second() -> None:
+    with start_script(AWAY) as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    lines = [line for line in errors.splitlines() if "| ERROR" in line or "| WARNING" in line]
+    assert lines
+    assert len(lines) <= 6, errors
 
 
 def test_stop_works_without_a_broker() -> None:

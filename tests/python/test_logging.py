@@ -97,6 +97,25 @@ def test_native_lines_of_any_level_arrive(loguru_lines: list[Any], level: int) -
     assert loguru_lines[-1].record["name"] == "librdkafka"
 
 
+def test_a_state_that_goes_on_is_one_line(monkeypatch: pytest.MonkeyPatch, loguru_lines: list[Any]) -> None:
+    now = 1000.0
+    monkeypatch.setattr(_logging.time, "monotonic", lambda: now)
+    lines = _logging.NativeLines()
+    for after_ms in range(50):
+        lines(30, "tidegate", f"b:9092/1: Connect failed (after {after_ms}ms in state CONNECT, {after_ms} identical error(s))")
+        lines(40, "tidegate", "b:9092/2: Connect failed (after 0ms in state CONNECT)")
+        lines(20, "tidegate", "told each time")
+        now += 10.0
+    levels = [line.record["level"].name for line in loguru_lines]
+    assert (levels.count("WARNING"), levels.count("ERROR"), levels.count("INFO"), levels.count("DEBUG")) == (1, 1, 50, 98)
+    now += _logging.QUIET_S
+    lines(30, "tidegate", "b:9092/1: Connect failed (after 7ms in state CONNECT, 7 identical error(s))")
+    assert loguru_lines[-1].record["level"].name == "WARNING"
+    for number in range(5000):
+        lines(30, "tidegate", f"another {number}")
+    assert len(lines._last_said) <= 1000
+
+
 def test_librdkafka_lines_come_to_logging_where_there_is_no_loguru() -> None:
     script = textwrap.dedent(
         """
