@@ -73,6 +73,10 @@ impl Gate {
     }
 
     /// Hands a batch over; it comes back when the gate is full by count or the application's end is gone.
+    #[expect(
+        clippy::result_large_err,
+        reason = "once per batch, and what is refused must come back"
+    )]
     pub(crate) fn push(&self, batch: BatchData) -> Result<(), BatchData> {
         let bytes = batch.size_bytes();
         self.level.add(bytes);

@@ -5,6 +5,8 @@
 
 mod hand;
 mod offsets;
+#[cfg(test)]
+mod tests;
 mod tuning;
 
 use std::sync::{Arc, Weak};
@@ -370,11 +372,11 @@ impl Consumer {
             if hand.busy {
                 return Err(concurrent());
             }
-            if !self.shared.wants_attention() {
-                if let Some(record) = hand.next_record() {
-                    self.shared.note_call();
-                    return Ok(Some(record));
-                }
+            if !self.shared.wants_attention()
+                && let Some(record) = hand.next_record()
+            {
+                self.shared.note_call();
+                return Ok(Some(record));
             }
         }
         self.wait_for(timeout, 1, |hand| hand.hand_out_record(&self.shared.stats))
@@ -559,10 +561,10 @@ impl Consumer {
         self.shared.tell(AppEvent::Closed);
         // Ended: the poller dropped librdkafka's client, so nothing of this consumer runs any more.
         let left = deadline.saturating_duration_since(Instant::now());
-        if self.ended.recv_timeout(left) == Err(RecvTimeoutError::Disconnected) {
-            if let Some(thread) = self.thread.lock().take() {
-                let _ = thread.join();
-            }
+        if self.ended.recv_timeout(left) == Err(RecvTimeoutError::Disconnected)
+            && let Some(thread) = self.thread.lock().take()
+        {
+            let _ = thread.join();
         }
         result.map_err(|error| match error {
             Error::TimedOut { what, .. } => Error::TimedOut {
@@ -596,10 +598,10 @@ impl Consumer {
                     Err(_) => {}
                 },
                 Ok(_) => {
-                    if let Ok(event) = self.events.try_recv() {
-                        if let Err(error) = self.handle(event) {
-                            log::warn(format_args!("while closing: {error}"));
-                        }
+                    if let Ok(event) = self.events.try_recv()
+                        && let Err(error) = self.handle(event)
+                    {
+                        log::warn(format_args!("while closing: {error}"));
                     }
                 }
                 Err(_) if wait < left => {}
@@ -652,10 +654,10 @@ impl Consumer {
                 // Told before the records just taken were pushed: on_assign runs before any of its partitions comes.
                 continue;
             }
-            if gathered || over {
-                if let Some(item) = hand_out(&mut hand) {
-                    return Ok(Some(item));
-                }
+            if (gathered || over)
+                && let Some(item) = hand_out(&mut hand)
+            {
+                return Ok(Some(item));
             }
             if over {
                 return Ok(None);
