@@ -1,10 +1,11 @@
 """Measures Tidegate beside its peers on a real Kafka and says which bars are reached.
 
-    python benches/run.py [--quick] [--rounds N] [--records N] [--only NAME]... [--as-installed] [--strict]
+    python benches/run.py [--quick] [--rounds N] [--records N] [--only NAME]... [--as-installed] [--patience S] [--strict]
 
 One single-node Kafka is started and loaded once; then every contender reads the same topic, each as a fresh process with
 a fresh group, interleaved round by round. Only ratios within one run mean anything: the figures of two machines, or of two
-moments of one, do not compare. Results are also written to benches/results/, which git ignores.
+moments of one, do not compare. In a calm round the machine did nothing else meanwhile. Results are also written to
+benches/results/, which git ignores.
 
 Needs Java and Maven (for Kafka), Rust and a C compiler, and in this Python tidegate and the tools: `make bench` has them.
 """
@@ -28,6 +29,7 @@ sys.path.append(str(HERE.parent / "tests"))
 RECORDS, QUICK_RECORDS = 3_000_000, 200_000
 JUDGED_RECORDS = 3_000_000
 ROUNDS, QUICK_ROUNDS = 5, 1
+PATIENCE_S = 300
 NEEDED = ("confluent_kafka", "numpy", "orjson")
 
 
@@ -42,6 +44,13 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--as-installed", action="store_true", help="fetch settings as librdkafka has them, one-second stalls included"
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE_S,
+        metavar="S",
+        help=f"seconds to spend on waiting for an idle machine and repeating disturbed runs, default {PATIENCE_S}",
     )
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a bar is not reached")
     parser.add_argument("--list", action="store_true", help="name the contenders and end")
@@ -68,7 +77,7 @@ def main(args: Sequence[str]) -> int:
         return 1
     records = options.records or (QUICK_RECORDS if options.quick else RECORDS)
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    ran = _race(commands, records, rounds, options.as_installed)
+    ran = _race(commands, records, rounds, options.as_installed, 0 if options.quick else options.patience)
 
     judged = records >= JUDGED_RECORDS
     found, unmeasured = table.verdicts(ran.results)
@@ -95,7 +104,9 @@ def main(args: Sequence[str]) -> int:
     return 1 if ran.failures or left_out or (options.strict and short) else 0
 
 
-def _race(commands: Mapping[contenders.Contender, list[str]], records: int, rounds: int, as_installed: bool) -> race.Race:
+def _race(
+    commands: Mapping[contenders.Contender, list[str]], records: int, rounds: int, as_installed: bool, patience_s: float
+) -> race.Race:
     """Start Kafka, load what these contenders read, run them all."""
     # These need what `main` has looked for.
     from runner import load
@@ -109,7 +120,7 @@ def _race(commands: Mapping[contenders.Contender, list[str]], records: int, roun
             race.say(f"loading {topic.records:,} records of {len(topic.values[0])} B into {topic.name}")
             kafka.create_topic(topic.name, partitions=load.PARTITIONS)
             load.fill(kafka.bootstrap_servers, topic)
-        ran = race.Race(kafka.bootstrap_servers, kafka.pid(1), topics, as_installed)
+        ran = race.Race(kafka.bootstrap_servers, kafka.pid(1), topics, as_installed, patience_s)
         ran.run(commands, rounds)
     return ran
 

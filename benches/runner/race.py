@@ -21,6 +21,9 @@ from .contenders import Contender
 if TYPE_CHECKING:
     from .load import Topic
 
+# More than this many CPUs busy with something else, and what a contender did says little about it.
+DISTURBED_CPUS = 0.25
+QUIET_FOR_S = 1.0
 # Far above what the slowest contender takes for the largest topic.
 DEADLINE_S = 600.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -60,13 +63,15 @@ class ContenderFailed(Exception):
 class Race:
     """A loaded cluster and everybody's results so far."""
 
-    def __init__(self, bootstrap: str, broker_pid: int, topics: Mapping[str, Topic], as_installed: bool) -> None:
+    def __init__(self, bootstrap: str, broker_pid: int, topics: Mapping[str, Topic], as_installed: bool, patience_s: float) -> None:
+        """`patience_s`: seconds to spend, in all, on waiting for a quiet machine and on repeating disturbed runs."""
         self.results: list[Result] = []
         self.failures: list[str] = []
         self._bootstrap = bootstrap
         self._broker_pid = broker_pid
         self._topics = topics
         self._as_installed = as_installed
+        self._patience_s = patience_s
 
     def run(self, commands: Mapping[Contender, list[str]], rounds: int) -> None:
         """All rounds; what fails is kept in `failures` and told at once, and the others go on."""
@@ -75,10 +80,29 @@ class Race:
         self._run_once(order[0], commands[order[0]], 0)
         for number in range(1, rounds + 1):
             for contender in order:
-                result = self._run_once(contender, commands[contender], number)
+                result = self._run_undisturbed(contender, commands[contender], number)
                 if result is not None:
                     self.results.append(result)
             order = order[1:] + order[:1]
+
+    def _run_undisturbed(self, contender: Contender, command: list[str], number: int) -> Result | None:
+        """The first run during which nobody else was busy; with the patience at its end, whatever comes."""
+        while True:
+            self._await_quiet()
+            start = time.monotonic()
+            result = self._run_once(contender, command, number)
+            if result is None or result.others_cpus <= DISTURBED_CPUS or self._patience_s <= 0:
+                return result
+            self._patience_s -= time.monotonic() - start
+
+    def _await_quiet(self) -> None:
+        while self._patience_s > 0:
+            before, start = _busy_cpu(), time.monotonic()
+            time.sleep(QUIET_FOR_S)
+            took = time.monotonic() - start
+            if (_busy_cpu() - before) / took <= DISTURBED_CPUS:
+                return
+            self._patience_s -= took
 
     def _run_once(self, contender: Contender, command: list[str], number: int) -> Result | None:
         try:

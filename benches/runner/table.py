@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from statistics import median
 
 from .contenders import BARS, Bar
-from .race import Result
+from .race import DISTURBED_CPUS, Result
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A bar and what came of it; `ratios` has one entry a round."""
+    """A bar and what came of it; `ratios` has one entry a round. In `calm` rounds nobody else was busy beside either side."""
 
     bar: Bar
     baseline: str
     ratios: list[float]
+    calm: int
 
     @property
     def median(self) -> float:
@@ -37,6 +38,7 @@ class Verdict:
             "ratios": self.ratios,
             "median_ratio": self.median,
             "best_ratio": max(self.ratios),
+            "calm_rounds": self.calm,
             "bar": self.bar.factor,
             "reached": self.reached,
         }
@@ -44,21 +46,21 @@ class Verdict:
 
 def verdicts(results: Sequence[Result]) -> tuple[list[Verdict], list[Bar]]:
     """Every bar that could be measured, and those that could not because somebody did not run."""
-    rates: dict[str, dict[int, float]] = {}
+    runs: dict[str, dict[int, Result]] = {}
     for result in results:
-        rates.setdefault(result.contender, {})[result.round] = result.rate
+        runs.setdefault(result.contender, {})[result.round] = result
     measured, missing = [], []
     for bar in BARS:
-        there = [name for name in bar.baselines if name in rates]
-        if bar.contender not in rates or len(there) != len(bar.baselines):
+        there = [name for name in bar.baselines if name in runs]
+        ours = runs.get(bar.contender, {})
+        baseline = max(there, key=lambda name: median(result.rate for result in runs[name].values()), default="")
+        both = sorted(ours.keys() & runs.get(baseline, {}).keys())
+        if not both or len(there) != len(bar.baselines):
             missing.append(bar)
             continue
-        baseline = max(there, key=lambda name: median(rates[name].values()))
-        both = sorted(rates[bar.contender].keys() & rates[baseline].keys())
-        if both:
-            measured.append(Verdict(bar, baseline, [rates[bar.contender][number] / rates[baseline][number] for number in both]))
-        else:
-            missing.append(bar)
+        pairs = [(ours[number], runs[baseline][number]) for number in both]
+        calm = sum(max(mine.others_cpus, theirs.others_cpus) <= DISTURBED_CPUS for mine, theirs in pairs)
+        measured.append(Verdict(bar, baseline, [mine.rate / theirs.rate for mine, theirs in pairs], calm))
     return measured, missing
 
 
@@ -82,7 +84,7 @@ def contenders_table(results: Sequence[Result]) -> str:
 
 def bars_table(found: Sequence[Verdict], missing: Sequence[Bar], judged: bool) -> str:
     """One line a bar; what was measured over too few records is not `judged`."""
-    rows = [["bar", "baseline", "median ratio", "best", "per round", "bar", ""]]
+    rows = [["bar", "baseline", "median ratio", "best", "per round", "calm", "bar", ""]]
     for verdict in found:
         rows.append(
             [
@@ -91,12 +93,13 @@ def bars_table(found: Sequence[Verdict], missing: Sequence[Bar], judged: bool) -
                 f"{verdict.median:.2f}",
                 f"{max(verdict.ratios):.2f}",
                 " ".join(f"{ratio:.2f}" for ratio in verdict.ratios),
+                f"{verdict.calm}/{len(verdict.ratios)}",
                 "-" if verdict.bar.factor is None else f"{verdict.bar.factor:.2f}",
                 {None: "", True: "reached", False: "NOT REACHED"}[verdict.reached if judged else None],
             ]
         )
     rows += [
-        [bar.what, " ".join(bar.baselines[:1]), "-", "-", "", f"{bar.factor:.2f}" if bar.factor else "-", "not measured"]
+        [bar.what, " ".join(bar.baselines[:1]), "-", "-", "", "", f"{bar.factor:.2f}" if bar.factor else "-", "not measured"]
         for bar in missing
     ]
     return _aligned(rows)
