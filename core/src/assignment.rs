@@ -87,10 +87,9 @@ impl Assignment {
     /// A number that changes whenever a record is finished, and not when partitions come and go: a rebalance is no sign
     /// of life of the application.
     pub(crate) fn progress(&self) -> u64 {
-        self.cells()
-            .fold(self.retired_progress, |sum: u64, cell| {
-                sum.wrapping_add(cell.progress())
-            })
+        self.cells().fold(self.retired_progress, |sum: u64, cell| {
+            sum.wrapping_add(cell.progress())
+        })
     }
 
     /// Closes the cells of partitions that are gone already; their release follows.
@@ -106,10 +105,12 @@ impl Assignment {
         let offset_of = |held: &Held| {
             let finished = held.cell.finished();
             let ours = held.cell.state() != CellState::Closed;
-            (ours && finished != UNKNOWN && held.committed != Some(finished)).then(|| CommitOffset {
-                topic_partition: held.cell.topic_partition().clone(),
-                offset: finished,
-                metadata: None,
+            (ours && finished != UNKNOWN && held.committed != Some(finished)).then(|| {
+                CommitOffset {
+                    topic_partition: held.cell.topic_partition().clone(),
+                    offset: finished,
+                    metadata: None,
+                }
             })
         };
         match only {

@@ -596,3 +596,7 @@ impl<'b> IntoIterator for &'b RecordBatch {
         Box::new(self.iter())
     }
 }
+
+#[cfg(test)]
+#[path = "batch/tests.rs"]
+mod tests;

@@ -344,12 +344,12 @@ impl<S: Source> Poller<S> {
                 offset: *offset,
             })
             .collect();
-        self.source
-            .assign(crate::source::Protocol::Eager, &starts)?;
         if self.settings.auto_commit {
             // The last chance for the partitions that go.
             self.commit_finished(now_us);
         }
+        self.source
+            .assign(crate::source::Protocol::Eager, &starts)?;
         let old = self.assignment.partitions();
         self.assignment.remove(&old);
         for start in &starts {

@@ -17,7 +17,9 @@
 use std::collections::BTreeMap;
 
 use crate::partition::{Generation, TopicPartition};
-use crate::sync::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence,
+};
 
 /// The place is not known yet: the first record handed out will tell.
 pub(crate) const UNKNOWN: i64 = -1;
@@ -186,6 +188,11 @@ impl PartitionCell {
         self.handed.store(end, Ordering::Release);
     }
 
+    /// The records from `first` on, handed out last, did not reach the application: they are handed out again.
+    pub(crate) fn take_back(&self, first: i64) {
+        self.handed.store(first, Ordering::Release);
+    }
+
     /// The source went back, because the log was truncated or made anew below the group's position. What comes now is
     /// another record than the one that was finished at its offset, so nothing from here on is finished.
     fn go_back(&self, first: i64) {
@@ -342,6 +349,47 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_goes_back_makes_records_unfinished_again() {
+        let cell = cell(50); // committed once, in a log that was made anew
+        cell.deliver(0, 10);
+        assert_eq!(cell.finished(), 0);
+        cell.complete(0, 5);
+        cell.complete(8, 10);
+        cell.deliver(9, 12);
+        assert_eq!(cell.finished(), 5, "5 is still in hand");
+        cell.complete(5, 8);
+        assert_eq!(cell.finished(), 9, "9 is another record now");
+        cell.complete(9, 12);
+        assert_eq!(cell.finished(), 12);
+        cell.deliver(3, 4);
+        assert_eq!(cell.finished(), 3);
+    }
+
+    #[test]
+    fn nothing_is_handed_out_once_the_partition_is_being_taken_away() {
+        let cell = cell(0);
+        assert!(cell.deliver(0, 5));
+        cell.complete(0, 5);
+        cell.advance_state(CellState::Revoking);
+        assert!(!cell.has_in_hand());
+        assert!(!cell.deliver(7, 9));
+        assert!(!cell.has_in_hand());
+        assert_eq!(cell.finished(), 7, "5 and 6 never existed");
+    }
+
+    #[test]
+    fn every_completion_is_progress() {
+        let cell = cell(0);
+        cell.deliver(0, 10);
+        let mut seen = BTreeSet::from([cell.progress()]);
+        // Ranges that join another one ahead of the watermark, too.
+        for offset in (1..10).rev().chain([0]) {
+            cell.complete(offset, offset + 1);
+            assert!(seen.insert(cell.progress()), "record {offset}");
+        }
+    }
+
+    #[test]
     fn an_unknown_start_is_the_first_record() {
         let cell = cell(UNKNOWN);
         assert!(!cell.has_in_hand());
@@ -389,58 +437,5 @@ mod tests {
             prop_assert_eq!(cell.finished(), at);
             prop_assert_eq!(cell.ahead.lock().len(), 0);
         }
-    }
-}
-
-/// `RUSTFLAGS="--cfg loom" cargo test --release -p tidegate tracker::model` tries every interleaving.
-#[cfg(all(test, loom))]
-mod model {
-    use loom::sync::Arc;
-    use loom::thread;
-
-    use super::*;
-
-    fn cell() -> Arc<PartitionCell> {
-        let cell = PartitionCell::new(TopicPartition::new("t", 0), Generation(1), 0);
-        cell.deliver(0, 3);
-        Arc::new(cell)
-    }
-
-    #[test]
-    fn three_threads_finish_one_record_each() {
-        loom::model(|| {
-            let cell = cell();
-            let threads: Vec<_> = [(0, 1), (1, 2), (2, 3)]
-                .into_iter()
-                .map(|(start, end)| {
-                    let cell = Arc::clone(&cell);
-                    thread::spawn(move || cell.complete(start, end))
-                })
-                .collect();
-            for thread in threads {
-                thread.join().expect("no panic");
-            }
-            assert_eq!(cell.finished(), 3);
-        });
-    }
-
-    #[test]
-    fn a_committer_never_sees_an_unfinished_record_below_the_watermark() {
-        loom::model(|| {
-            let cell = cell();
-            let last = {
-                let cell = Arc::clone(&cell);
-                thread::spawn(move || cell.complete(1, 3))
-            };
-            let seen = {
-                let cell = Arc::clone(&cell);
-                thread::spawn(move || cell.finished())
-            };
-            let before = seen.join().expect("no panic");
-            assert_eq!(before, 0, "record 0 is not finished");
-            cell.complete(0, 1);
-            last.join().expect("no panic");
-            assert_eq!(cell.finished(), 3);
-        });
     }
 }

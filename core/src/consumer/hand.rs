@@ -142,6 +142,27 @@ impl Hand {
         }
     }
 
+    /// What was handed out last, or this lease, waits again as if it had not been.
+    pub(crate) fn put_back(&mut self, lease: Option<&RecordBatch>) {
+        let batch = match (std::mem::take(&mut self.in_hand), lease) {
+            (InHand::Batch(batch), _) => batch,
+            (InHand::Record(cursor), _) => cursor.batch.slice(cursor.row..cursor.batch.len()),
+            (InHand::Nothing, Some(lease)) => lease.clone(),
+            (InHand::Nothing, None) => return,
+        };
+        let offsets = batch.offsets();
+        let firsts: Vec<_> = batch
+            .runs()
+            .zip(batch.run_parts())
+            .map(|(run, (data, _))| (Arc::clone(&data.cell), offsets[run.rows.start]))
+            .collect();
+        // From the last to the first, so that a partition that occurs twice ends at its lowest offset.
+        for (cell, first) in firsts.into_iter().rev() {
+            cell.take_back(first);
+        }
+        self.push_front(batch);
+    }
+
     pub(crate) fn push(&mut self, batch: RecordBatch) {
         self.pending_rows += batch.len();
         self.pending.push_back(batch);
@@ -328,5 +349,116 @@ impl Hand {
         self.pending.clear();
         self.pending_rows = 0;
         self.held.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{BatchBuilder, TimestampType};
+    use crate::partition::{Generation, TopicPartition};
+    use crate::tracker::CellState;
+
+    fn cell(partition: i32) -> Arc<PartitionCell> {
+        let partition = TopicPartition::new("t", partition);
+        Arc::new(PartitionCell::new(partition, Generation(1), 0))
+    }
+
+    /// A batch of runs: cell, first offset, count.
+    fn batch(runs: &[(&Arc<PartitionCell>, i64, i64)]) -> RecordBatch {
+        let mut builder = BatchBuilder::with_capacity(0, 0);
+        for (cell, first, count) in runs {
+            builder.begin_run(cell, -1, TimestampType::CreateTime);
+            for offset in *first..first + count {
+                let partition = cell.topic_partition().partition;
+                builder.push(partition, offset, 0, None, Some(b"v"));
+            }
+        }
+        RecordBatch::new(builder.finish(0))
+    }
+
+    fn hand_out(hand: &mut Hand, limit: usize) -> Option<Vec<i64>> {
+        let metrics = ConsumerMetrics::default();
+        let batch = hand.hand_out(limit, limit, false, &metrics)?;
+        Some(batch.offsets().to_vec())
+    }
+
+    #[test]
+    fn what_was_kept_back_comes_before_what_came_after_the_resume() {
+        let cell = cell(0);
+        let mut hand = Hand::default();
+        cell.set_paused(true);
+        hand.push(batch(&[(&cell, 0, 3)]));
+        assert_eq!(hand_out(&mut hand, 10), None);
+        // Resumed by another thread, and more arrives before this one has looked.
+        cell.set_paused(false);
+        hand.push(batch(&[(&cell, 3, 3)]));
+        assert_eq!(hand_out(&mut hand, 10), None);
+        assert_eq!(cell.finished(), 0, "records 0 to 2 are not a gap");
+        hand.unhold();
+        assert_eq!(hand_out(&mut hand, 10), Some(vec![0, 1, 2, 3, 4, 5]));
+    }
+
+    #[test]
+    fn a_paused_partition_holds_up_no_other() {
+        let (paused, live) = (cell(0), cell(1));
+        let mut hand = Hand::default();
+        paused.set_paused(true);
+        hand.push(batch(&[
+            (&paused, 0, 2),
+            (&live, 0, 2),
+            (&paused, 2, 2),
+            (&live, 2, 2),
+        ]));
+        let metrics = ConsumerMetrics::default();
+        assert!(hand.settle(4, &metrics));
+        assert!(!hand.settle(5, &metrics));
+        assert_eq!(hand.pending_rows(), 4);
+        assert_eq!(hand_out(&mut hand, 3), Some(vec![0, 1, 2]));
+        hand.unhold();
+        assert_eq!(hand.pending_rows(), 1, "what is paused stays aside");
+        paused.set_paused(false);
+        hand.unhold();
+        assert_eq!(hand_out(&mut hand, 10), Some(vec![0, 1, 2, 3, 3]));
+    }
+
+    #[test]
+    fn a_batch_is_cut_where_its_rows_become_stale() {
+        let (gone, live) = (cell(0), cell(1));
+        let mut hand = Hand::default();
+        hand.push(batch(&[(&live, 0, 2), (&gone, 0, 2), (&live, 2, 1)]));
+        gone.advance_state(CellState::Revoking);
+        let metrics = ConsumerMetrics::default();
+        let out = hand.hand_out(10, 10, false, &metrics).expect("live rows");
+        assert_eq!(out.offsets(), [0, 1, 2]);
+        assert_eq!(metrics.records_stale.get(), 2);
+        assert!(!gone.has_in_hand());
+        assert!(live.has_in_hand());
+        hand.finish(&metrics);
+        assert_eq!(live.finished(), 3);
+    }
+
+    #[test]
+    fn a_record_is_in_hand_from_the_first_to_the_last() {
+        let cell = cell(0);
+        let mut hand = Hand::default();
+        let metrics = ConsumerMetrics::default();
+        hand.push(batch(&[(&cell, 0, 2), (&cell, 5, 1)]));
+        let first = hand.hand_out_record(&metrics).expect("a record");
+        assert_eq!((first.offset(), cell.finished(), cell.handed()), (0, 0, 1));
+        let second = hand.next_record().expect("another");
+        assert_eq!((second.offset(), cell.finished(), cell.handed()), (1, 1, 2));
+        assert!(hand.next_record().is_none(), "the run ends");
+        assert!(cell.has_in_hand());
+        hand.finish(&metrics);
+        let third = hand.hand_out_record(&metrics).expect("the next run");
+        assert_eq!((third.offset(), cell.finished(), cell.handed()), (5, 5, 6));
+        cell.advance_state(CellState::Revoking);
+        hand.finish(&metrics);
+        assert_eq!(
+            cell.finished(),
+            6,
+            "what was handed out before still counts"
+        );
     }
 }

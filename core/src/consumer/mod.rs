@@ -499,6 +499,12 @@ impl Consumer {
         self.hand.lock().finish(&self.shared.stats);
     }
 
+    /// Takes back what the last polling call of this thread handed out (`lease`: what `lease_batch` gave), as if it had not:
+    /// the next call hands it out again. For callers that could not pass it on, because a signal came in between.
+    pub fn put_back(&self, lease: Option<&RecordBatch>) {
+        self.hand.lock().put_back(lease);
+    }
+
     /// Notes that a leased batch is finished; see [`RecordBatch::acknowledge`].
     ///
     /// # Errors

@@ -162,6 +162,10 @@ pub(crate) struct Cluster {
     done: HashMap<TopicPartition, BTreeSet<i64>>,
     pub(crate) handed_out: u64,
     pub(crate) handed_out_again: u64,
+    /// The test is one thread, so that what is being revoked cannot have been handed out a moment before.
+    pub(crate) one_thread: bool,
+    /// Changes whenever something happened that some poller has not seen.
+    pub(crate) news: u64,
 }
 
 /// What tests hold.
@@ -193,6 +197,8 @@ impl ClusterHandle {
             done: HashMap::new(),
             handed_out: 0,
             handed_out_again: 0,
+            one_thread: true,
+            news: 0,
         })))
     }
 
@@ -223,7 +229,8 @@ impl Cluster {
         self.violations.push(text);
     }
 
-    fn wake_all(&self) {
+    fn wake_all(&mut self) {
+        self.news += 1;
         for waker in self.members.iter().filter_map(|m| m.waker.as_ref()) {
             waker.wake();
         }
@@ -349,7 +356,7 @@ impl Cluster {
         let being_revoked = self.members[me].owed.iter().any(|owed| {
             !owed.assign && owed.given_us.is_some() && owed.partitions.contains(&partition)
         });
-        if being_revoked {
+        if being_revoked && self.one_thread {
             self.violation(format!("{what} while it is being revoked"));
         }
         let log = &self.logs[&partition];
@@ -485,6 +492,7 @@ impl Cluster {
         let failure = self.faults.look_up_failures.pop_front();
         let mut starts = Vec::new();
         for partition in look_up.partitions {
+            self.members[me].resolved.remove(&partition);
             let start = match (failure, self.committed.get(&partition)) {
                 (Some(_), _) => StartPosition::Unknown,
                 (None, Some(committed)) => StartPosition::Committed(*committed),
@@ -635,7 +643,9 @@ impl Source for ScriptedSource {
         cluster.answer(self.me);
         cluster.coordinate();
         let now_us = cluster.now_us();
+        let cluster = &mut *cluster;
         let member = &mut cluster.members[self.me];
+        cluster.news += u64::from(!member.events.is_empty());
         events.append(&mut member.events);
         for owed in &mut member.owed {
             owed.given_us.get_or_insert(now_us);

@@ -1,0 +1,16 @@
+//! The engine under a scripted cluster and virtual time: poller, rebalance, commit, gate and hand together.
+//!
+//! [`world`] steps the pollers of several consumers by hand and plays their applications; `properties` lets proptest
+//! write the story, `transitions` tells each one that has a name, `threads` runs the real threads.
+
+mod properties;
+mod threads;
+mod transitions;
+mod world;
+
+use std::io::Write as _;
+
+/// Says a number that the reader of a test run should see; libtest shows what is printed only on failure.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
