@@ -63,7 +63,6 @@ class _State:
 
     def __init__(self) -> None:
         self.open: weakref.WeakSet[Closing] = weakref.WeakSet()
-        self.owner_pid = os.getpid()
         self.termination_pending = False
 
 
@@ -86,7 +85,7 @@ def _install_sigterm_handler() -> None:
 
 
 def _on_sigterm(_signum: int, _frame: FrameType | None) -> None:
-    if os.getpid() != _state.owner_pid or _state.termination_pending:
+    if _state.termination_pending:
         _die_of_sigterm()
     _state.termination_pending = True
     here = threading.get_ident()
@@ -133,8 +132,6 @@ def _open_items() -> list[Closing]:
 
 def close_everything() -> None:
     """Close every registered object, within `EXIT_BUDGET_S` in all. Never raises, except for a second Ctrl-C."""
-    if os.getpid() != _state.owner_pid:
-        return
     started = time.monotonic()
     items = _open_items()
     for item in items:
@@ -152,7 +149,6 @@ def close_everything() -> None:
 def _after_fork_in_child() -> None:
     """A child owns none of its parent's clients, and gets its default SIGTERM back."""
     _state.open = weakref.WeakSet()
-    _state.owner_pid = os.getpid()
     _state.termination_pending = False
     with contextlib.suppress(ValueError):
         if signal.getsignal(signal.SIGTERM) is _on_sigterm:
