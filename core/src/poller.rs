@@ -372,11 +372,7 @@ impl<S: Source> Poller<S> {
             return;
         };
         let generation = self.assignment.next_generation();
-        let cell = Arc::new(PartitionCell::new(
-            partition.clone(),
-            generation,
-            known_start(to),
-        ));
+        let cell = Arc::new(PartitionCell::new(partition.clone(), generation, UNKNOWN));
         cell.set_paused(paused);
         // Closes the cell before: nothing of it is handed out from here on.
         self.assignment.replace(&cell);
@@ -404,6 +400,10 @@ impl<S: Source> Poller<S> {
                     self.seeks.push(seeking);
                 }
                 result => {
+                    if result.is_ok() {
+                        // Not before: a place that could not be sought must not be committed.
+                        cell.begin(known_start(seeking.start.offset));
+                    }
                     let _ = seeking.reply.send(result);
                 }
             }
@@ -499,7 +499,7 @@ impl<S: Source> Poller<S> {
 
     /// Drains the source into the gate. True when there may be more.
     fn fill(&mut self, now_us: u64) -> bool {
-        if self.is_closing() {
+        if self.is_closing() || self.phase.holds_records() {
             return false;
         }
         for _ in 0..FILLS_PER_STEP {

@@ -79,6 +79,12 @@ impl PartitionCell {
         }
     }
 
+    /// Says where a cell begins that was made without knowing; before anything of it is handed out.
+    pub(crate) fn begin(&self, start: i64) {
+        self.handed.store(start, Ordering::Release);
+        self.finished.store(start, Ordering::Release);
+    }
+
     pub(crate) fn topic_partition(&self) -> &TopicPartition {
         &self.topic_partition
     }

@@ -751,6 +751,9 @@ impl Source for ScriptedSource {
         for start in partitions {
             let partition = start.cell.topic_partition();
             let base = cluster.place(partition, start.offset);
+            if start.offset == Offset::Stored && !cluster.committed.contains_key(partition) {
+                cluster.owed_from.insert(partition.clone(), base);
+            }
             let member = &mut cluster.members[self.me];
             let fetching = Fetching {
                 cell: Arc::clone(&start.cell),
@@ -810,11 +813,6 @@ impl Source for ScriptedSource {
         if cluster.faults.seeks_refused > 0 {
             cluster.faults.seeks_refused -= 1;
             fetching.stopped = true;
-            // What the new cell starts with may be committed already.
-            fetching.cell = Arc::clone(&start.cell);
-            (fetching.base, fetching.position) = (place, place);
-            fetching.finished.clear();
-            fetching.last_handed = None;
             return Err(kafka_error(STATE));
         }
         *fetching = Fetching {

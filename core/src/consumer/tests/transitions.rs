@@ -722,6 +722,7 @@ fn a_seek_is_not_repeated_for_ever() {
     world.run_us(4_990 * MS);
     assert!(answer.is_empty());
     world.run_us(20 * MS);
+    assert_eq!(world.committed(0), Some(0), "a place that was not sought");
     let error = answer.try_recv().expect("answered").expect_err("refused");
     assert_eq!(error.kafka_code().map(|code| code.name()), Some("_STATE"));
 }

@@ -297,6 +297,7 @@ impl World {
         partition: i32,
         to: Offset,
     ) -> Receiver<Result<()>> {
+        self.acts(index, false);
         let answer = self.send(index, |reply| Command::Seek {
             partition: tp(partition),
             to,
