@@ -3,17 +3,20 @@
 //! The poller's thread does the work (see `poller`); this side takes batches from the gate, hands them out, and keeps
 //! what is in the application's hands. Rebalance callbacks run here, on the thread that polls.
 
+mod close;
 mod hand;
+mod listener;
 mod offsets;
 #[cfg(test)]
 mod tests;
 mod tuning;
+mod wait;
 
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::batch::RecordBatch;
@@ -22,7 +25,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::consumer::hand::Hand;
 use crate::error::{Error, Result};
-use crate::log;
 use crate::partition::{Offset, TopicPartition};
 use crate::poller::{self, Command, Poller, Settings};
 use crate::queue::{self, GateReceiver, Waker};
@@ -32,62 +34,14 @@ use crate::source::Source;
 use crate::source::kafka::{Client, KafkaSource};
 use crate::stats::ConsumerStats;
 
+pub use crate::consumer::listener::RebalanceListener;
+
 /// The word for this handle in errors.
 const WHAT: &str = "consumer";
-/// Dropping a consumer that was not closed waits so long for the group to be left.
-const DROP_CLOSE: Duration = Duration::from_secs(5);
 /// The poller answers commands that need no broker at once; this only bounds a wait on a machine that is stuck.
 const COMMAND_WAIT: Duration = Duration::from_secs(30);
 /// A wait without a deadline is cut into waits of this length.
 const LONG_WAIT: Duration = Duration::from_secs(3600);
-
-/// Hears of rebalances, on the thread that polls (or closes) the consumer.
-///
-/// An error comes out of that call as [`Error::Listener`]; the rebalance goes on. The callbacks may call the consumer,
-/// except its polling calls, which answer [`Error::ConcurrentUse`].
-pub trait RebalanceListener: Send + Sync {
-    /// These partitions were added. Seeking in here takes effect before any record of them is handed out.
-    ///
-    /// # Errors
-    ///
-    /// Whatever the application wants to come out of its poll.
-    fn on_assign(&self, partitions: &[TopicPartition]) -> Result<()> {
-        let _ = partitions;
-        Ok(())
-    }
-
-    /// These partitions are about to be taken away; committing for them still works. What is finished is committed
-    /// after this returns (with `enable.auto.commit`).
-    ///
-    /// # Errors
-    ///
-    /// Whatever the application wants to come out of its poll.
-    fn on_revoke(&self, partitions: &[TopicPartition]) -> Result<()> {
-        let _ = partitions;
-        Ok(())
-    }
-
-    /// These partitions are gone, and may have a new owner; commits for them fail.
-    ///
-    /// # Errors
-    ///
-    /// Whatever the application wants to come out of its poll.
-    fn on_lost(&self, partitions: &[TopicPartition]) -> Result<()> {
-        let _ = partitions;
-        Ok(())
-    }
-
-    /// The end of a partition was fetched (only with `enable.partition.eof`); `offset` is the next one to be written.
-    /// Records before it may still wait to be handed out.
-    ///
-    /// # Errors
-    ///
-    /// Whatever the application wants to come out of its poll.
-    fn on_partition_eof(&self, partition: &TopicPartition, offset: i64) -> Result<()> {
-        let _ = (partition, offset);
-        Ok(())
-    }
-}
 
 /// What a consumer is made of, beside its source.
 pub(crate) struct Parts {
@@ -536,257 +490,6 @@ impl Consumer {
         self.shared.librdkafka_stats.lock().clone()
     }
 
-    /// Commits what is finished, leaves the group and ends the background thread. Records handed out and not finished
-    /// are not committed: call [`Consumer::commit`] or [`Consumer::finish_in_hand`] before, if they are done.
-    ///
-    /// Always returns within `timeout` and a little; closing twice is fine. Batches in the application's hands stay valid.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TimedOut`] when the group could not be left in time; it is left in the background then.
-    pub fn close(&self, timeout: Duration) -> Result<()> {
-        self.fork.check(WHAT)?;
-        let mut closed = self.closed.lock();
-        if *closed {
-            return Ok(());
-        }
-        *closed = true;
-        drop(closed);
-        let deadline = Instant::now() + timeout.min(LONG_WAIT);
-        let (reply, answer) = bounded(1);
-        let deadline_us = self.clock.now_us() + timeout.min(LONG_WAIT).as_micros() as u64;
-        let sent = self.commands.send(Command::Close { deadline_us, reply });
-        self.shared.waker.wake();
-        let result = match sent {
-            Ok(()) => self.wait_for_close(&answer, deadline),
-            Err(_) => Ok(()),
-        };
-        if let Some(mut hand) = self.hand.try_lock() {
-            hand.clear();
-        }
-        self.shared.tell(AppEvent::Closed);
-        // Ended: the poller dropped librdkafka's client, so nothing of this consumer runs any more.
-        let left = deadline.saturating_duration_since(Instant::now());
-        if self.ended.recv_timeout(left) == Err(RecvTimeoutError::Disconnected)
-            && let Some(thread) = self.thread.lock().take()
-        {
-            let _ = thread.join();
-        }
-        result.map_err(|error| match error {
-            Error::TimedOut { what, .. } => Error::TimedOut {
-                what,
-                timeout_ms: millis(timeout),
-            },
-            other => other,
-        })
-    }
-
-    /// Waits for the poller's answer and runs the callbacks that it waits for.
-    fn wait_for_close(&self, answer: &Receiver<Result<()>>, deadline: Instant) -> Result<()> {
-        /// The poller answers within the deadline; this is for a machine that is slow to schedule it.
-        const GRACE: Duration = Duration::from_millis(500);
-        /// How often to look whether another thread still polls.
-        const LOOK_AGAIN: Duration = Duration::from_millis(20);
-        loop {
-            let mut select = Select::new();
-            let answered = select.recv(answer);
-            let left = deadline.saturating_duration_since(Instant::now()) + GRACE;
-            // When another thread polls, it runs the callbacks, until it stops to.
-            let theirs = self.hand.try_lock().is_none_or(|hand| hand.busy);
-            if !theirs {
-                select.recv(&self.events);
-            }
-            let wait = if theirs { left.min(LOOK_AGAIN) } else { left };
-            match select.ready_timeout(wait) {
-                Ok(index) if index == answered => match answer.try_recv() {
-                    Ok(result) => return result,
-                    Err(error) if error.is_disconnected() => return Ok(()),
-                    Err(_) => {}
-                },
-                Ok(_) => {
-                    if let Ok(event) = self.events.try_recv()
-                        && let Err(error) = self.handle(event)
-                    {
-                        log::warn(format_args!("while closing: {error}"));
-                    }
-                }
-                Err(_) if wait < left => {}
-                Err(_) => {
-                    return Err(Error::TimedOut {
-                        what: "closing the consumer".into(),
-                        timeout_ms: 0,
-                    });
-                }
-            }
-        }
-    }
-
-    // ---- waiting ----
-
-    /// Finishes what is in hand, then waits until `hand_out` gives something, the deadline, a wake-up or close.
-    fn wait_for<T>(
-        &self,
-        timeout: Option<Duration>,
-        least: usize,
-        hand_out: impl Fn(&mut Hand) -> Option<T>,
-    ) -> Result<Option<T>> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout.min(LONG_WAIT * 24 * 365));
-        // Held for moments only, also by commit() and its like on other threads: those are no concurrent polls.
-        let mut hand = self.hand.lock();
-        if hand.busy {
-            return Err(concurrent());
-        }
-        self.fork.check(WHAT)?;
-        self.shared.note_call();
-        hand.finish(&self.shared.stats);
-        if self.is_closed() {
-            hand.clear();
-            return Err(Error::Closed { what: WHAT });
-        }
-        hand.busy = true;
-        drop(hand);
-        let _busy = Busy(self);
-        let mut woken = false;
-        loop {
-            woken |= self.attend()?;
-            if self.is_closed() {
-                return Ok(None);
-            }
-            let over = woken || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let mut hand = self.hand.lock();
-            hand.unhold();
-            let gathered = self.gather(&mut hand, least);
-            if self.shared.wants_attention() {
-                // Told before the records just taken were pushed: on_assign runs before any of its partitions comes.
-                continue;
-            }
-            if (gathered || over)
-                && let Some(item) = hand_out(&mut hand)
-            {
-                return Ok(Some(item));
-            }
-            if over {
-                return Ok(None);
-            }
-            drop(hand);
-            self.park(deadline);
-        }
-    }
-
-    /// Takes from the gate until `least` rows that may be handed out wait here; false when there are not so many.
-    /// Rows of paused partitions are put aside on the way, so that they hold up no others.
-    fn gather(&self, hand: &mut Hand, least: usize) -> bool {
-        let least = least.max(1);
-        loop {
-            let empty = !self.refill(hand, least);
-            if hand.settle(least, &self.shared.stats) {
-                return true;
-            }
-            if empty {
-                return false;
-            }
-        }
-    }
-
-    /// Takes from the gate until `least` rows wait here; false when it had no more.
-    fn refill(&self, hand: &mut Hand, least: usize) -> bool {
-        while hand.pending_rows() < least {
-            let Some(data) = self.gate.try_pop() else {
-                return false;
-            };
-            let batch = RecordBatch::new(data);
-            let waited_us = self.clock.now_us().saturating_sub(batch.received_us());
-            self.shared.stats.queue_wait_us.record(waited_us);
-            hand.push(batch);
-        }
-        true
-    }
-
-    /// Waits for a batch or an event.
-    fn park(&self, deadline: Option<Instant>) {
-        let left = deadline.map_or(LONG_WAIT, |deadline| {
-            deadline.saturating_duration_since(Instant::now())
-        });
-        self.shared.set_app_waiting(true);
-        let mut select = Select::new();
-        select.recv(self.gate.channel());
-        select.recv(&self.events);
-        let _ = select.ready_timeout(left);
-        self.shared.set_app_waiting(false);
-        self.shared.note_call();
-    }
-
-    /// Handles what the poller left for the application. True when the call must return.
-    fn attend(&self) -> Result<bool> {
-        if !self.shared.wants_attention() {
-            return Ok(false);
-        }
-        self.shared.attend();
-        let mut woken = false;
-        while let Ok(event) = self.events.try_recv() {
-            match self.handle(event) {
-                Ok(wake) => woken |= wake,
-                Err(error) => {
-                    // The rest is for the next call.
-                    self.shared.set_attention();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(woken || self.is_closed())
-    }
-
-    /// True when the waiting call must return.
-    fn handle(&self, event: AppEvent) -> Result<bool> {
-        let listener = self.listener.lock().clone();
-        let told = |call: &str, result: Result<()>| {
-            result.map(|()| false).map_err(|error| match error {
-                Error::Listener { .. } => error,
-                other => Error::Listener {
-                    context: format!("{call} failed: {other}"),
-                },
-            })
-        };
-        match event {
-            AppEvent::Assigned(partitions) => match listener {
-                Some(listener) => told("on_assign", listener.on_assign(&partitions)),
-                None => Ok(false),
-            },
-            AppEvent::Revoking { partitions, done } => match listener {
-                // The poller could not wait any longer: they are gone.
-                Some(listener) if is_abandoned(&done) => {
-                    told("on_lost", listener.on_lost(&partitions))
-                }
-                Some(listener) => {
-                    let result = listener.on_revoke(&partitions);
-                    drop(done);
-                    self.shared.waker.wake();
-                    told("on_revoke", result)
-                }
-                None => Ok(false),
-            },
-            AppEvent::Lost(partitions) => match listener {
-                Some(listener) => told("on_lost", listener.on_lost(&partitions)),
-                None => Ok(false),
-            },
-            AppEvent::PartitionEof {
-                topic_partition,
-                offset,
-            } => match listener {
-                Some(listener) => told(
-                    "on_partition_eof",
-                    listener.on_partition_eof(&topic_partition, offset),
-                ),
-                None => Ok(false),
-            },
-            AppEvent::Resumed => Ok(false),
-            AppEvent::Error(error) => Err(error),
-            AppEvent::Wake | AppEvent::Closed => Ok(true),
-        }
-    }
-
-    // ---- asking the poller ----
-
     fn is_closed(&self) -> bool {
         self.shared.is_closing() || *self.closed.lock()
     }
@@ -847,35 +550,6 @@ impl Consumer {
     }
 }
 
-/// Marks the end of a polling call, also when a callback panics.
-struct Busy<'c>(&'c Consumer);
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.hand.lock().busy = false;
-    }
-}
-
 fn concurrent() -> Error {
     Error::ConcurrentUse { what: WHAT }
-}
-
-/// True when nobody waits for this sender to be dropped any more.
-fn is_abandoned(done: &Sender<()>) -> bool {
-    done.try_send(())
-        .is_err_and(|error| error.is_disconnected())
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        if self.fork.is_forked() {
-            // The poller's thread does not exist in this process; there is nobody to ask.
-            return;
-        }
-        if let Err(error) = self.close(DROP_CLOSE) {
-            log::warn(format_args!(
-                "a consumer was dropped without close(): {error}"
-            ));
-        }
-    }
 }

@@ -1,0 +1,190 @@
+//! Waiting for records, and doing meanwhile what the poller asks of the application's thread.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Select, Sender};
+
+use crate::batch::RecordBatch;
+use crate::consumer::hand::Hand;
+use crate::consumer::{Consumer, LONG_WAIT, WHAT, concurrent};
+use crate::error::{Error, Result};
+use crate::shared::AppEvent;
+
+impl Consumer {
+    /// Finishes what is in hand, then waits until `hand_out` gives something, the deadline, a wake-up or close.
+    pub(super) fn wait_for<T>(
+        &self,
+        timeout: Option<Duration>,
+        least: usize,
+        hand_out: impl Fn(&mut Hand) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout.min(LONG_WAIT * 24 * 365));
+        // Held for moments only, also by commit() and its like on other threads: those are no concurrent polls.
+        let mut hand = self.hand.lock();
+        if hand.busy {
+            return Err(concurrent());
+        }
+        self.fork.check(WHAT)?;
+        self.shared.note_call();
+        hand.finish(&self.shared.stats);
+        if self.is_closed() {
+            hand.clear();
+            return Err(Error::Closed { what: WHAT });
+        }
+        hand.busy = true;
+        drop(hand);
+        let _busy = Busy(self);
+        let mut woken = false;
+        loop {
+            woken |= self.attend()?;
+            if self.is_closed() {
+                return Ok(None);
+            }
+            let over = woken || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let mut hand = self.hand.lock();
+            hand.unhold();
+            let gathered = self.gather(&mut hand, least);
+            if self.shared.wants_attention() {
+                // Told before the records just taken were pushed: on_assign runs before any of its partitions comes.
+                continue;
+            }
+            if (gathered || over)
+                && let Some(item) = hand_out(&mut hand)
+            {
+                return Ok(Some(item));
+            }
+            if over {
+                return Ok(None);
+            }
+            drop(hand);
+            self.park(deadline);
+        }
+    }
+
+    /// Takes from the gate until `least` rows that may be handed out wait here; false when there are not so many.
+    /// Rows of paused partitions are put aside on the way, so that they hold up no others.
+    fn gather(&self, hand: &mut Hand, least: usize) -> bool {
+        let least = least.max(1);
+        loop {
+            let empty = !self.refill(hand, least);
+            if hand.settle(least, &self.shared.stats) {
+                return true;
+            }
+            if empty {
+                return false;
+            }
+        }
+    }
+
+    /// Takes from the gate until `least` rows wait here; false when it had no more.
+    fn refill(&self, hand: &mut Hand, least: usize) -> bool {
+        while hand.pending_rows() < least {
+            let Some(data) = self.gate.try_pop() else {
+                return false;
+            };
+            let batch = RecordBatch::new(data);
+            let waited_us = self.clock.now_us().saturating_sub(batch.received_us());
+            self.shared.stats.queue_wait_us.record(waited_us);
+            hand.push(batch);
+        }
+        true
+    }
+
+    /// Waits for a batch or an event.
+    fn park(&self, deadline: Option<Instant>) {
+        let left = deadline.map_or(LONG_WAIT, |deadline| {
+            deadline.saturating_duration_since(Instant::now())
+        });
+        self.shared.set_app_waiting(true);
+        let mut select = Select::new();
+        select.recv(self.gate.channel());
+        select.recv(&self.events);
+        let _ = select.ready_timeout(left);
+        self.shared.set_app_waiting(false);
+        self.shared.note_call();
+    }
+
+    /// Handles what the poller left for the application. True when the call must return.
+    fn attend(&self) -> Result<bool> {
+        if !self.shared.wants_attention() {
+            return Ok(false);
+        }
+        self.shared.attend();
+        let mut woken = false;
+        while let Ok(event) = self.events.try_recv() {
+            match self.handle(event) {
+                Ok(wake) => woken |= wake,
+                Err(error) => {
+                    // The rest is for the next call.
+                    self.shared.set_attention();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(woken || self.is_closed())
+    }
+
+    /// True when the waiting call must return.
+    pub(super) fn handle(&self, event: AppEvent) -> Result<bool> {
+        let listener = self.listener.lock().clone();
+        let told = |call: &str, result: Result<()>| {
+            result.map(|()| false).map_err(|error| match error {
+                Error::Listener { .. } => error,
+                other => Error::Listener {
+                    context: format!("{call} failed: {other}"),
+                },
+            })
+        };
+        match event {
+            AppEvent::Assigned(partitions) => match listener {
+                Some(listener) => told("on_assign", listener.on_assign(&partitions)),
+                None => Ok(false),
+            },
+            AppEvent::Revoking { partitions, done } => match listener {
+                // The poller could not wait any longer: they are gone.
+                Some(listener) if is_abandoned(&done) => {
+                    told("on_lost", listener.on_lost(&partitions))
+                }
+                Some(listener) => {
+                    let result = listener.on_revoke(&partitions);
+                    drop(done);
+                    self.shared.waker.wake();
+                    told("on_revoke", result)
+                }
+                None => Ok(false),
+            },
+            AppEvent::Lost(partitions) => match listener {
+                Some(listener) => told("on_lost", listener.on_lost(&partitions)),
+                None => Ok(false),
+            },
+            AppEvent::PartitionEof {
+                topic_partition,
+                offset,
+            } => match listener {
+                Some(listener) => told(
+                    "on_partition_eof",
+                    listener.on_partition_eof(&topic_partition, offset),
+                ),
+                None => Ok(false),
+            },
+            AppEvent::Resumed => Ok(false),
+            AppEvent::Error(error) => Err(error),
+            AppEvent::Wake | AppEvent::Closed => Ok(true),
+        }
+    }
+}
+
+/// Marks the end of a polling call, also when a callback panics.
+struct Busy<'c>(&'c Consumer);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.hand.lock().busy = false;
+    }
+}
+
+/// True when nobody waits for this sender to be dropped any more.
+fn is_abandoned(done: &Sender<()>) -> bool {
+    done.try_send(())
+        .is_err_and(|error| error.is_disconnected())
+}
