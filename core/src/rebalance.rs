@@ -1,7 +1,7 @@
 //! The poller's answer to assign, revoke and lost.
 //!
 //! Assign: look up where the group stands, resolve `auto.offset.reset` for partitions without a committed offset, fetch,
-//! commit the resolved starts at once, tell the application.
+//! commit the resolved starts, and once the broker has them tell the application and hand out.
 //! Revoke: stop handing out, let the application finish what it holds within `drain_us`, commit what is finished, close
 //! the cells, release. Lost: close the cells, release, commit nothing.
 
@@ -34,6 +34,11 @@ pub(crate) enum Phase {
         id: Option<RequestId>,
         again_us: u64,
     },
+    /// Resolved starts are being committed; nothing is handed out before the broker has them.
+    CommittingStarts {
+        partitions: Vec<TopicPartition>,
+        commit: AwaitedCommit,
+    },
     /// Nothing is handed out any more; the application finishes what it holds.
     Draining {
         partitions: Vec<TopicPartition>,
@@ -58,8 +63,15 @@ impl Phase {
             Phase::LookingUp { id: Some(_), .. } => u64::MAX,
             Phase::LookingUp { again_us, .. } => *again_us,
             Phase::Draining { until_us, .. } => (now_us + DRAIN_LOOK_US).min(*until_us),
-            Phase::Committing { commit, .. } => commit.wake_us(),
+            Phase::CommittingStarts { commit, .. } | Phase::Committing { commit, .. } => {
+                commit.wake_us()
+            }
         }
+    }
+
+    /// True while no record may reach the application.
+    pub(crate) fn holds_records(&self) -> bool {
+        matches!(self, Phase::CommittingStarts { .. })
     }
 }
 
@@ -78,6 +90,20 @@ impl<S: Source> Poller<S> {
                     id: None,
                     again_us,
                 } if now_us >= again_us => self.look_up(partitions, protocol),
+                Phase::CommittingStarts {
+                    partitions,
+                    mut commit,
+                } => match commit.look(&mut self.committer, now_us) {
+                    Awaited::Over => self.tell_assigned(partitions),
+                    Awaited::SendAgain => {
+                        let until_us = commit.until_us;
+                        self.commit_starts(partitions, until_us, now_us);
+                    }
+                    Awaited::Waiting => {
+                        self.phase = Phase::CommittingStarts { partitions, commit };
+                        return;
+                    }
+                },
                 Phase::Draining {
                     partitions,
                     protocol,
@@ -238,13 +264,25 @@ impl<S: Source> Poller<S> {
             self.assignment.insert(&fetch.cell, confirmed);
         }
         self.publish_assignment();
+        let partitions = starts.iter().map(|(partition, _)| partition.clone());
+        let partitions = partitions.collect();
         if new_starts && self.settings.auto_commit {
-            // A consumer killed before its first timed commit must start here again, not at a later end.
-            self.commit_finished(now_us);
+            // A consumer killed before its first timed commit must start here again, not at a later end: from the moment
+            // the application knows of its assignment or has a record of it.
+            self.commit_starts(partitions, now_us + COMMIT_WAIT_US, now_us);
+        } else {
+            self.tell_assigned(partitions);
         }
+    }
+
+    fn commit_starts(&mut self, partitions: Vec<TopicPartition>, until_us: u64, now_us: u64) {
+        let commit = self.send_awaited(Some(&partitions), until_us, now_us);
+        self.phase = Phase::CommittingStarts { partitions, commit };
+    }
+
+    fn tell_assigned(&self, partitions: Vec<TopicPartition>) {
         if self.listening {
-            let partitions = starts.iter().map(|(partition, _)| partition.clone());
-            self.shared.tell(AppEvent::Assigned(partitions.collect()));
+            self.shared.tell(AppEvent::Assigned(partitions));
         }
     }
 
@@ -299,10 +337,12 @@ impl<S: Source> Poller<S> {
         };
     }
 
-    /// A drain that nobody can end any more ends now.
+    /// A drain that nobody can end any more ends now, and a start that is given up again is not waited for.
     pub(crate) fn drop_drain(&mut self) {
-        if let Phase::Draining { until_us, .. } = &mut self.phase {
-            *until_us = 0;
+        match &mut self.phase {
+            Phase::Draining { until_us, .. } => *until_us = 0,
+            Phase::CommittingStarts { commit, .. } => commit.until_us = 0,
+            _ => {}
         }
     }
 
