@@ -2,6 +2,7 @@
 //!
 //! Waits for the broker, so it runs on a thread of its own and never on the poller's.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -15,6 +16,8 @@ use crate::source::{RequestId, SourceEvent, StartPosition};
 
 /// Each question to the broker waits so long; the poller asks again after a failure.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// As long for questions that go to leaders: a leader that has died answers no sooner, and the next try may find another.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `auto.offset.reset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,9 +102,10 @@ fn resolve(
     let resolved = if missing.count() == 0 {
         Vec::new()
     } else {
+        refresh_leaders(client, &missing)?;
         offsets(
             &client
-                .offsets_for_times(missing, TIMEOUT)
+                .offsets_for_times(missing, LEADER_TIMEOUT)
                 .map_err(|error| kafka_code::error(&error, "look up start positions"))?,
             "look up the start position",
         )?
@@ -120,6 +124,22 @@ fn resolve(
             (partition, start)
         })
         .collect())
+}
+
+/// librdkafka asks the leaders it remembers, and while nothing is fetched nothing makes it look for others: without this, a
+/// leader that died is asked again until the metadata is five minutes old.
+fn refresh_leaders(client: &Client, list: &TopicPartitionList) -> Result<()> {
+    let topics: BTreeSet<String> = list
+        .elements()
+        .iter()
+        .map(|element| element.topic().to_string())
+        .collect();
+    for topic in topics {
+        client
+            .fetch_metadata(Some(&topic), TIMEOUT)
+            .map_err(|error| kafka_code::error(&error, format!("look up the leaders of {topic}")))?;
+    }
+    Ok(())
 }
 
 /// The offsets of a list; `None` where the broker has none. An error of any partition is the error of all: the question

@@ -1,4 +1,4 @@
-//! librdkafka as a [`Source`]; the only file of this crate with unsafe FFI.
+//! librdkafka as a [`Source`]; the only module of this crate with unsafe FFI.
 //!
 //! Two queues, both served by the poller's thread only:
 //! - the consumer queue (rdkafka's [`BaseConsumer`]): rebalances, errors, statistics, logs. It is never handed to
@@ -9,19 +9,22 @@
 //! Both wake the poller from librdkafka's threads when they turn non-empty, so nobody polls for nothing.
 //! Queue handles are destroyed before the consumer (field order below), or librdkafka's destroy would wait for them.
 
+mod context;
+mod message;
+mod queue;
+mod reply;
+
 use std::collections::{HashMap, VecDeque};
-use std::ffi::{CStr, CString, c_char, c_void};
-use std::ptr::{self, NonNull};
+use std::ffi::{CStr, CString, c_void};
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 use rdkafka::bindings as rd;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::{ClientConfig, TopicPartitionList};
 
 use crate::batch::{ARENA_LIMIT_BYTES, BatchBuilder, BatchData, TimestampType};
 use crate::error::{Error, Result};
@@ -35,126 +38,20 @@ use crate::source::{
 };
 use crate::tracker::PartitionCell;
 
+pub(crate) use context::Client;
+use context::Context;
+use message::{
+    KNOWN_LAYOUT, Message, error_event, has_no_headers, push_headers, slice, timestamp_type,
+};
+use queue::Queue;
+pub(crate) use reply::cached_watermarks;
+use reply::commit_replies;
+
 /// Messages taken per call while filling a batch, so that the byte limit is looked at in between.
 const CHUNK: usize = 512;
 
 /// librdkafka's main thread answers a seek without the broker, so this is never used up in practice.
 const SEEK_WAIT: Duration = Duration::from_millis(500);
-
-/// What librdkafka calls back, on the poller's thread, while its consumer queue is polled.
-pub(crate) struct Context {
-    events: Mutex<VecDeque<SourceEvent>>,
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        log::emit_librdkafka(level, facility, message);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        let json = String::from_utf8_lossy(statistics).into_owned();
-        self.events.lock().push_back(SourceEvent::Statistics(json));
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        let error = kafka_code::error(&error, reason);
-        self.events.lock().push_back(SourceEvent::Error(error));
-    }
-}
-
-impl ConsumerContext for Context {
-    /// Only notes what happened: the poller answers with assign or unassign when it is ready, and librdkafka waits.
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        err: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let protocol = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => Protocol::Cooperative,
-            RebalanceProtocol::Eager | RebalanceProtocol::None => Protocol::Eager,
-        };
-        let partitions = partitions
-            .elements()
-            .iter()
-            .map(|element| TopicPartition::new(element.topic(), element.partition()))
-            .collect();
-        let event = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            SourceEvent::Assign {
-                partitions,
-                protocol,
-            }
-        } else {
-            SourceEvent::Revoke {
-                partitions,
-                protocol,
-                lost: consumer.assignment_lost(),
-            }
-        };
-        self.events.lock().push_back(event);
-    }
-}
-
-/// A consumer of librdkafka with its callbacks.
-pub(crate) type Client = BaseConsumer<Context>;
-
-/// A queue handle that this file made and must destroy.
-struct Queue {
-    handle: NonNull<rd::rd_kafka_queue_t>,
-    /// What the queue's wake-up callback points to.
-    _waker: Arc<Waker>,
-}
-
-// SAFETY: librdkafka's queues may be used from any thread; the handle is owned by this value alone.
-unsafe impl Send for Queue {}
-
-impl Queue {
-    /// A new queue of `client` that wakes `waker` whenever it turns non-empty.
-    fn new(client: &Client, waker: &Arc<Waker>) -> Result<Queue> {
-        // SAFETY: the client is alive during the call. The queue keeps librdkafka's instance data alive by itself, and
-        // `KafkaSource` destroys it before the client.
-        let handle = unsafe { rd::rd_kafka_queue_new(client.client().native_ptr()) };
-        let handle = NonNull::new(handle).ok_or_else(out_of_memory)?;
-        let queue = Queue {
-            handle,
-            _waker: Arc::clone(waker),
-        };
-        // SAFETY: the waker that `opaque` points to is kept alive by `_waker`, and `drop` takes the callback away under
-        // the queue's own lock before it lets go of it.
-        unsafe {
-            rd::rd_kafka_queue_cb_event_enable(
-                handle.as_ptr(),
-                Some(wake),
-                Arc::as_ptr(waker).cast_mut().cast::<c_void>(),
-            );
-        }
-        Ok(queue)
-    }
-
-    fn as_ptr(&self) -> *mut rd::rd_kafka_queue_t {
-        self.handle.as_ptr()
-    }
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        // SAFETY: the handle is alive until the second call; the first one stops further callbacks.
-        unsafe {
-            rd::rd_kafka_queue_cb_event_enable(self.as_ptr(), None, ptr::null_mut());
-            rd::rd_kafka_queue_destroy(self.as_ptr());
-        }
-    }
-}
-
-/// Called by librdkafka's threads, with the queue locked: must not call librdkafka.
-unsafe extern "C" fn wake(_client: *mut rd::rd_kafka_t, opaque: *mut c_void) {
-    // SAFETY: `opaque` is the waker that `Queue::new` passed, kept alive by the queue.
-    let waker = unsafe { &*opaque.cast::<Waker>() };
-    waker.wake();
-}
-
-/// A message handle between librdkafka and its place in a batch.
-type Message = *mut rd::rd_kafka_message_t;
 
 /// Where the cell of a message is found: librdkafka's topic handle and the partition.
 type RouteKey = (usize, i32);
@@ -202,12 +99,7 @@ impl KafkaSource {
         });
         let messages = Queue::new(&client, waker)?;
         let replies = Queue::new(&client, waker)?;
-        // SAFETY: the client is alive; the handle returned is ours to destroy.
-        let control = unsafe { rd::rd_kafka_queue_get_consumer(client.client().native_ptr()) };
-        let control = Queue {
-            handle: NonNull::new(control).ok_or_else(out_of_memory)?,
-            _waker: Arc::clone(waker),
-        };
+        let control = Queue::of_consumer(&client, waker)?;
         Ok(KafkaSource {
             messages,
             replies,
@@ -360,38 +252,6 @@ impl KafkaSource {
     }
 }
 
-/// The librdkafka whose receive buffers [`has_no_headers`] knows: 2.12 with any patch level.
-const KNOWN_LAYOUT: std::ops::RangeInclusive<i32> = 0x020c_0000..=0x020c_ffff;
-
-/// True when the record certainly has no headers; false means: ask librdkafka.
-///
-/// `rd_kafka_message_headers` makes a buffer object per message only to read a count of zero, which was 40 % of the
-/// poller's time for records of 100 bytes (2026-11-23). The count is the byte behind the value.
-///
-/// # Safety
-///
-/// `value` must be the value of a live message of record format v2 (the only one with a leader epoch), of a librdkafka
-/// in [`KNOWN_LAYOUT`]. Such a record is parsed in place from one contiguous buffer, where the number of headers, a
-/// varint that is never left out, follows the value. A librdkafka that copies values elsewhere would break this.
-#[inline]
-unsafe fn has_no_headers(value: Option<&[u8]>) -> bool {
-    // An empty value is librdkafka's own static "", wherever the record is: what follows it says nothing.
-    // SAFETY: by contract.
-    value.is_some_and(|value| !value.is_empty() && unsafe { *value.as_ptr().add(value.len()) } == 0)
-}
-
-fn timestamp_type(kind: rd::rd_kafka_timestamp_type_t) -> TimestampType {
-    match kind {
-        rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE => {
-            TimestampType::NotAvailable
-        }
-        rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME => TimestampType::CreateTime,
-        rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => {
-            TimestampType::LogAppendTime
-        }
-    }
-}
-
 impl Source for KafkaSource {
     fn subscribe(&mut self, topics: &[String]) -> Result<()> {
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -421,7 +281,7 @@ impl Source for KafkaSource {
         while let Ok(event) = self.lookups.1.try_recv() {
             events.push_back(event);
         }
-        self.commit_replies(events);
+        commit_replies(&self.replies, events);
     }
 
     fn fill(
@@ -667,182 +527,6 @@ impl KafkaSource {
             )));
         }
     }
-
-    fn commit_replies(&self, events: &mut VecDeque<SourceEvent>) {
-        loop {
-            // SAFETY: the queue is alive; the event is ours and destroyed below, after the last use of its list.
-            let event = unsafe { rd::rd_kafka_queue_poll(self.replies.as_ptr(), 0) };
-            if event.is_null() {
-                return;
-            }
-            // SAFETY: as above; the list belongs to the event and is only read.
-            unsafe {
-                if rd::rd_kafka_event_type(event) == rd::RD_KAFKA_EVENT_OFFSET_COMMIT {
-                    let err = rd::rd_kafka_event_error(event) as i32;
-                    events.push_back(SourceEvent::Committed {
-                        id: RequestId(rd::rd_kafka_event_opaque(event) as usize as u64),
-                        result: result_of(err, || "commit".into()),
-                        partitions: results(rd::rd_kafka_event_topic_partition_list(event)),
-                    });
-                }
-                rd::rd_kafka_event_destroy(event);
-            }
-        }
-    }
-}
-
-/// The low and the high watermark that the latest fetch reported.
-pub(crate) fn cached_watermarks(client: &Client, partition: &TopicPartition) -> Option<(i64, i64)> {
-    let topic = topic_name(&partition.topic).ok()?;
-    let (mut low, mut high) = (-1, -1);
-    // SAFETY: the client is alive, and both numbers outlive the call.
-    let err = unsafe {
-        rd::rd_kafka_get_watermark_offsets(
-            client.client().native_ptr(),
-            topic.as_ptr(),
-            partition.partition,
-            &raw mut low,
-            &raw mut high,
-        )
-    };
-    (err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && low >= 0 && high >= 0)
-        .then_some((low, high))
-}
-
-/// What the broker said of each partition of a list.
-///
-/// # Safety
-///
-/// `list` must be null or alive.
-unsafe fn results(
-    list: *mut rd::rd_kafka_topic_partition_list_t,
-) -> Vec<(TopicPartition, Result<()>)> {
-    if list.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: librdkafka's list has `cnt` elements, each with a topic name.
-    let elements = unsafe {
-        let count = usize::try_from((*list).cnt).unwrap_or(0);
-        if count == 0 {
-            return Vec::new();
-        }
-        std::slice::from_raw_parts((*list).elems, count)
-    };
-    elements
-        .iter()
-        .map(|element| {
-            // SAFETY: as above.
-            let topic = unsafe { CStr::from_ptr(element.topic) }.to_string_lossy();
-            let partition = TopicPartition::new(topic, element.partition);
-            let result = result_of(element.err as i32, || format!("commit {partition}"));
-            (partition, result)
-        })
-        .collect()
-}
-
-fn result_of(err: i32, context: impl FnOnce() -> String) -> Result<()> {
-    if err == 0 {
-        return Ok(());
-    }
-    Err(Error::Kafka {
-        code: kafka_code::from_number(err),
-        context: context(),
-    })
-}
-
-/// An error that came in a message's place.
-///
-/// # Safety
-///
-/// `message` must be alive.
-unsafe fn error_event(message: Message) -> SourceEvent {
-    // SAFETY: alive by contract; a consumer error has a topic handle, or none for errors of the whole client.
-    let (message, topic, text) = unsafe {
-        let topic = (*message).rkt;
-        let topic = if topic.is_null() {
-            String::new()
-        } else {
-            c_string(rd::rd_kafka_topic_name(topic))
-        };
-        (
-            &*message,
-            topic,
-            c_string(rd::rd_kafka_message_errstr(message)),
-        )
-    };
-    let topic_partition = TopicPartition::new(topic, message.partition);
-    if message.err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF {
-        return SourceEvent::PartitionEof {
-            topic_partition,
-            offset: message.offset,
-        };
-    }
-    SourceEvent::Error(Error::Kafka {
-        code: kafka_code::from_number(message.err as i32),
-        context: format!("{topic_partition}: {text}"),
-    })
-}
-
-/// Copies a message's headers behind the row pushed last.
-///
-/// # Safety
-///
-/// `message` must be alive.
-#[inline]
-unsafe fn push_headers(builder: &mut BatchBuilder, message: Message) {
-    let mut headers = ptr::null_mut();
-    // SAFETY: alive by contract; the headers belong to the message.
-    let err = unsafe { rd::rd_kafka_message_headers(message, &raw mut headers) };
-    if err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-        return;
-    }
-    for index in 0.. {
-        let mut name: *const c_char = ptr::null();
-        let mut value: *const c_void = ptr::null();
-        let mut length = 0;
-        // SAFETY: as above; name and value stay valid while the message lives.
-        let (name, value) = unsafe {
-            let err = rd::rd_kafka_header_get_all(
-                headers,
-                index,
-                &raw mut name,
-                &raw mut value,
-                &raw mut length,
-            );
-            if err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return;
-            }
-            (CStr::from_ptr(name).to_bytes(), slice(value, length))
-        };
-        builder.push_header(name, value);
-    }
-}
-
-/// `None` for null, which is not the same as empty.
-///
-/// # Safety
-///
-/// `data` must be null or valid for `length` bytes for as long as the result is used.
-#[inline]
-unsafe fn slice<'a>(data: *const c_void, length: usize) -> Option<&'a [u8]> {
-    if data.is_null() {
-        return None;
-    }
-    // SAFETY: by contract.
-    Some(unsafe { std::slice::from_raw_parts(data.cast::<u8>(), length) })
-}
-
-/// # Safety
-///
-/// `text` must be null or a C string.
-unsafe fn c_string(text: *const c_char) -> String {
-    if text.is_null() {
-        return String::new();
-    }
-    // SAFETY: by contract.
-    unsafe { CStr::from_ptr(text) }
-        .to_string_lossy()
-        .into_owned()
 }
 
 fn topic_name(topic: &str) -> Result<CString> {
@@ -853,11 +537,4 @@ fn topic_name(topic: &str) -> Result<CString> {
             "use a topic name of letters, digits, '.', '_' and '-'",
         )
     })
-}
-
-fn out_of_memory() -> Error {
-    Error::Kafka {
-        code: kafka_code::from_number(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FAIL as i32),
-        context: "librdkafka gave no queue".into(),
-    }
 }

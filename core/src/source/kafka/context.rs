@@ -1,0 +1,71 @@
+//! What librdkafka calls back while the poller serves its consumer queue.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
+
+use crate::kafka_code;
+use crate::log;
+use crate::partition::TopicPartition;
+use crate::source::{Protocol, SourceEvent};
+
+/// What librdkafka calls back, on the poller's thread, while its consumer queue is polled.
+pub(crate) struct Context {
+    pub(super) events: Mutex<VecDeque<SourceEvent>>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        log::emit_librdkafka(level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let json = String::from_utf8_lossy(statistics).into_owned();
+        self.events.lock().push_back(SourceEvent::Statistics(json));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let error = kafka_code::error(&error, reason);
+        self.events.lock().push_back(SourceEvent::Error(error));
+    }
+}
+
+impl ConsumerContext for Context {
+    /// Only notes what happened: the poller answers with assign or unassign when it is ready, and librdkafka waits.
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let protocol = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => Protocol::Cooperative,
+            RebalanceProtocol::Eager | RebalanceProtocol::None => Protocol::Eager,
+        };
+        let partitions = partitions
+            .elements()
+            .iter()
+            .map(|element| TopicPartition::new(element.topic(), element.partition()))
+            .collect();
+        let event = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            SourceEvent::Assign {
+                partitions,
+                protocol,
+            }
+        } else {
+            SourceEvent::Revoke {
+                partitions,
+                protocol,
+                lost: consumer.assignment_lost(),
+            }
+        };
+        self.events.lock().push_back(event);
+    }
+}
+
+/// A consumer of librdkafka with its callbacks.
+pub(crate) type Client = BaseConsumer<Context>;

@@ -1,0 +1,110 @@
+//! What librdkafka answers: commits per partition, watermarks.
+
+use std::collections::VecDeque;
+use std::ffi::{CStr, c_char};
+
+use rdkafka::bindings as rd;
+use rdkafka::consumer::Consumer as _;
+
+use crate::error::{Error, Result};
+use crate::kafka_code;
+use crate::partition::TopicPartition;
+use crate::source::kafka::context::Client;
+use crate::source::kafka::queue::Queue;
+use crate::source::kafka::topic_name;
+use crate::source::{RequestId, SourceEvent};
+
+/// The broker's answers to commits that wait on `replies`.
+pub(super) fn commit_replies(replies: &Queue, events: &mut VecDeque<SourceEvent>) {
+    loop {
+        // SAFETY: the queue is alive; the event is ours and destroyed below, after the last use of its list.
+        let event = unsafe { rd::rd_kafka_queue_poll(replies.as_ptr(), 0) };
+        if event.is_null() {
+            return;
+        }
+        // SAFETY: as above; the list belongs to the event and is only read.
+        unsafe {
+            if rd::rd_kafka_event_type(event) == rd::RD_KAFKA_EVENT_OFFSET_COMMIT {
+                let err = rd::rd_kafka_event_error(event) as i32;
+                events.push_back(SourceEvent::Committed {
+                    id: RequestId(rd::rd_kafka_event_opaque(event) as usize as u64),
+                    result: result_of(err, || "commit".into()),
+                    partitions: results(rd::rd_kafka_event_topic_partition_list(event)),
+                });
+            }
+            rd::rd_kafka_event_destroy(event);
+        }
+    }
+}
+
+/// The low and the high watermark that the latest fetch reported.
+pub(crate) fn cached_watermarks(client: &Client, partition: &TopicPartition) -> Option<(i64, i64)> {
+    let topic = topic_name(&partition.topic).ok()?;
+    let (mut low, mut high) = (-1, -1);
+    // SAFETY: the client is alive, and both numbers outlive the call.
+    let err = unsafe {
+        rd::rd_kafka_get_watermark_offsets(
+            client.client().native_ptr(),
+            topic.as_ptr(),
+            partition.partition,
+            &raw mut low,
+            &raw mut high,
+        )
+    };
+    (err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && low >= 0 && high >= 0)
+        .then_some((low, high))
+}
+
+/// What the broker said of each partition of a list.
+///
+/// # Safety
+///
+/// `list` must be null or alive.
+unsafe fn results(
+    list: *mut rd::rd_kafka_topic_partition_list_t,
+) -> Vec<(TopicPartition, Result<()>)> {
+    if list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: librdkafka's list has `cnt` elements, each with a topic name.
+    let elements = unsafe {
+        let count = usize::try_from((*list).cnt).unwrap_or(0);
+        if count == 0 {
+            return Vec::new();
+        }
+        std::slice::from_raw_parts((*list).elems, count)
+    };
+    elements
+        .iter()
+        .map(|element| {
+            // SAFETY: as above.
+            let topic = unsafe { CStr::from_ptr(element.topic) }.to_string_lossy();
+            let partition = TopicPartition::new(topic, element.partition);
+            let result = result_of(element.err as i32, || format!("commit {partition}"));
+            (partition, result)
+        })
+        .collect()
+}
+
+fn result_of(err: i32, context: impl FnOnce() -> String) -> Result<()> {
+    if err == 0 {
+        return Ok(());
+    }
+    Err(Error::Kafka {
+        code: kafka_code::from_number(err),
+        context: context(),
+    })
+}
+
+/// # Safety
+///
+/// `text` must be null or a C string.
+pub(super) unsafe fn c_string(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: by contract.
+    unsafe { CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
+}
