@@ -55,6 +55,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """A function that shows a line of evidence at once, also when the test passes."""
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n    {line}", end="", flush=True)
+
+    return show
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaCluster]:
     """A single-node Kafka shared by the session; leave it running and use ``fresh_topic`` and ``fresh_group``."""
