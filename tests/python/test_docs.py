@@ -37,6 +37,7 @@ RUN_ELSEWHERE = {
         "core/src/config/tests/page.rs::the_committed_page_is_the_generated_one"
     ),
     r"cargo test --release -p tidegate tracker": "core/src/tracker.rs::in_order_completion_moves_the_watermark",
+    r"cargo test --release -p tidegate-model": "tests/model/src::a_committer_never_passes_an_unfinished_record",
     r"pytest tests/python/test_cli\.py": "tests/python/test_cli.py::test_help_is_there",
 }
 """Commands that would take minutes or a real broker here, and the test that does the same."""
