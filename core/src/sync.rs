@@ -40,3 +40,11 @@ impl<T> Mutex<T> {
         }
     }
 }
+
+/// To be called between a `SeqCst` write and a `SeqCst` read that must not both miss the other thread's pair. The two
+/// accesses alone guarantee that; loom takes them for `AcqRel` and needs the fence to know.
+#[inline]
+pub(crate) fn sequential() {
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+}

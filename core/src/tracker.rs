@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use crate::partition::{Generation, TopicPartition};
 use crate::sync::{
-    AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence,
+    AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence, sequential,
 };
 
 /// The place is not known yet: the first record handed out will tell.
@@ -219,6 +219,7 @@ impl PartitionCell {
             .compare_exchange(start, end, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()
         {
+            sequential();
             if self.ahead_len.load(Ordering::SeqCst) > 0 {
                 self.absorb(&mut self.ahead.lock());
             }
@@ -228,6 +229,7 @@ impl PartitionCell {
         let mut ahead = self.ahead.lock();
         insert(&mut ahead, start, end);
         self.ahead_len.store(ahead.len(), Ordering::SeqCst);
+        sequential();
         self.absorb(&mut ahead);
     }
 
