@@ -4,7 +4,7 @@
 //! its own logging (Python's loguru or logging, a C callback) installs one sink for the process with [`set_sink`].
 //!
 //! Always true: a line's text is passed as data and never formatted again, so braces and percent signs in it are harmless; the
-//! sink runs under no lock of ours; a panic of the sink ends at [`emit`] and never reaches the thread that logged.
+//! sink runs under no lock of ours; a panic of the sink ends at `emit` and never reaches the thread that logged.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

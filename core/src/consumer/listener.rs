@@ -7,6 +7,9 @@ use crate::partition::TopicPartition;
 ///
 /// An error comes out of that call as [`Error::Listener`]; the rebalance goes on. The callbacks may call the consumer,
 /// except its polling calls, which answer [`Error::ConcurrentUse`].
+///
+/// [`Error::Listener`]: crate::Error::Listener
+/// [`Error::ConcurrentUse`]: crate::Error::ConcurrentUse
 pub trait RebalanceListener: Send + Sync {
     /// These partitions were added. Seeking in here takes effect before any record of them is handed out.
     ///
