@@ -92,10 +92,10 @@ impl Assignment {
         })
     }
 
-    /// Closes the cells of partitions that are gone already; their release follows.
-    pub(crate) fn close(&self, partitions: &[TopicPartition]) {
+    /// Notes that partitions are being taken away, or are gone already; their release follows.
+    pub(crate) fn advance(&self, partitions: &[TopicPartition], state: CellState) {
         for cell in partitions.iter().filter_map(|p| self.get(p)) {
-            cell.advance_state(CellState::Closed);
+            cell.advance_state(state);
         }
     }
 

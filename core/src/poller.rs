@@ -24,7 +24,7 @@ use crate::queue::Gate;
 use crate::rebalance::Phase;
 use crate::shared::{AppEvent, Shared};
 use crate::source::{CommitOffset, FetchStart, FillLimit, RequestId, Source, SourceEvent};
-use crate::tracker::{PartitionCell, UNKNOWN};
+use crate::tracker::{CellState, PartitionCell, UNKNOWN};
 
 /// librdkafka must see its queues served at least this often, and the application's progress is sampled as often.
 const LONGEST_PARK_US: u64 = 500_000;
@@ -283,10 +283,14 @@ impl<S: Source> Poller<S> {
                 lost,
                 ..
             } => {
+                self.drop_start_wait();
                 if lost {
                     // Whatever is under way for them must neither hand out nor commit any more.
-                    self.assignment.close(partitions);
+                    self.assignment.advance(partitions, CellState::Closed);
                     self.drop_drain();
+                } else {
+                    // At once, also when another rebalance is still being answered.
+                    self.assignment.advance(partitions, CellState::Revoking);
                 }
                 self.waiting.push_back(event);
             }

@@ -297,6 +297,7 @@ impl<S: Source> Poller<S> {
 
     /// Answers an assignment whose look-up is under way, because the consumer leaves.
     pub(crate) fn answer_pending_assign(&mut self) {
+        self.drop_start_wait();
         if let Phase::LookingUp {
             partitions,
             protocol,
@@ -311,9 +312,7 @@ impl<S: Source> Poller<S> {
 
     fn begin_revoke(&mut self, partitions: Vec<TopicPartition>, protocol: Protocol, now_us: u64) {
         self.shared.stats.rebalances_revoked.add(1);
-        for cell in partitions.iter().filter_map(|p| self.assignment.get(p)) {
-            cell.advance_state(CellState::Revoking);
-        }
+        self.assignment.advance(&partitions, CellState::Revoking);
         let callback = (self.listening && !partitions.is_empty()).then(|| {
             let (done, callback) = bounded(0);
             self.shared.tell(AppEvent::Revoking {
@@ -337,12 +336,17 @@ impl<S: Source> Poller<S> {
         };
     }
 
-    /// A drain that nobody can end any more ends now, and a start that is given up again is not waited for.
+    /// A drain that nobody can end any more ends now.
     pub(crate) fn drop_drain(&mut self) {
-        match &mut self.phase {
-            Phase::Draining { until_us, .. } => *until_us = 0,
-            Phase::CommittingStarts { commit, .. } => commit.until_us = 0,
-            _ => {}
+        if let Phase::Draining { until_us, .. } = &mut self.phase {
+            *until_us = 0;
+        }
+    }
+
+    /// The start of what is given up again is not waited for: a revoke must not be held up, and commits it itself.
+    pub(crate) fn drop_start_wait(&mut self) {
+        if let Phase::CommittingStarts { commit, .. } = &mut self.phase {
+            commit.until_us = 0;
         }
     }
 
