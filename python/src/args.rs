@@ -146,10 +146,10 @@ pub(crate) fn partition(name: &str, object: &Bound<'_, PyAny>) -> PyResult<CoreT
     if let Ok(partition) = object.cast::<TopicPartition>() {
         return Ok(partition.get().inner.clone());
     }
-    if let Ok(pair) = object.cast::<PyTuple>() {
-        if let Ok((topic, partition)) = pair.extract::<(String, i32)>() {
-            return Ok(CoreTopicPartition::new(topic, partition));
-        }
+    if let Ok(pair) = object.cast::<PyTuple>()
+        && let Ok((topic, partition)) = pair.extract::<(String, i32)>()
+    {
+        return Ok(CoreTopicPartition::new(topic, partition));
     }
     Err(argument_type(
         object.py(),

@@ -43,10 +43,10 @@ impl Callbacks {
 
     /// The exception for an error of a polling call: the callback's own, where it was one.
     pub(crate) fn raise(&self, py: Python<'_>, error: &Error) -> PyErr {
-        if matches!(error, Error::Listener { .. }) {
-            if let Some(raised) = self.take_raised() {
-                return raised;
-            }
+        if matches!(error, Error::Listener { .. })
+            && let Some(raised) = self.take_raised()
+        {
+            return raised;
         }
         raise(py, error)
     }

@@ -88,10 +88,8 @@ impl Client {
                 ready => ready.map_err(|error| self.callbacks.raise(py, &error))?,
             };
             py.check_signals()?;
-            if ready {
-                if let Some(item) = take()? {
-                    return Ok(Some(item));
-                }
+            if ready && let Some(item) = take()? {
+                return Ok(Some(item));
             }
         }
     }
@@ -112,16 +110,26 @@ impl Client {
             Ok(Some(record)) => Ok(Some(Record::new(record))),
             Ok(None) => {
                 let record = self.wait(py, timeout, 1, || self.core.poll(Some(Duration::ZERO)))?;
+                if record.is_some() {
+                    self.hear_signals(py, None)?;
+                }
                 Ok(record.map(Record::new))
             }
             Err(error) => Err(self.callbacks.raise(py, &error)),
         }
     }
 
+    /// The last look before something is returned: a signal that came while it was taken must not cost it.
+    fn hear_signals(&self, py: Python<'_>, lease: Option<&tidegate::RecordBatch>) -> PyResult<()> {
+        py.check_signals()
+            .inspect_err(|_| self.core.put_back(lease))
+    }
+
     fn batch(
         &self,
         py: Python<'_>,
         timeout: Seconds,
+        lease: bool,
         take: impl Fn() -> tidegate::Result<Option<tidegate::RecordBatch>>,
     ) -> PyResult<Option<RecordBatch>> {
         self.alone(py)?;
@@ -130,6 +138,9 @@ impl Client {
             Ok(None) => self.wait(py, timeout, 1, take)?,
             Err(error) => return Err(self.callbacks.raise(py, &error)),
         };
+        if let Some(batch) = &batch {
+            self.hear_signals(py, lease.then_some(batch))?;
+        }
         Ok(batch.map(RecordBatch::from))
     }
 }
@@ -331,7 +342,7 @@ impl Consumer {
     ) -> PyResult<Option<RecordBatch>> {
         let max_records = args::count("max_records", max_records)?;
         let client = self.client(py)?;
-        client.batch(py, timeout, || {
+        client.batch(py, timeout, false, || {
             client.core.next_batch(Some(Duration::ZERO), max_records)
         })
     }
@@ -363,9 +374,12 @@ impl Consumer {
         }
         let take = || client.core.fill_batch(Duration::ZERO, records);
         if timeout.0 == Some(Duration::ZERO) || records == 1 {
-            return client.batch(py, timeout, take);
+            return client.batch(py, timeout, false, take);
         }
         let batch = client.wait(py, timeout, records, take)?;
+        if batch.is_some() {
+            client.hear_signals(py, None)?;
+        }
         Ok(batch.map(RecordBatch::from))
     }
 
@@ -380,7 +394,7 @@ impl Consumer {
     ) -> PyResult<Option<RecordBatch>> {
         let max_records = args::count("max_records", max_records)?;
         let client = self.client(py)?;
-        client.batch(py, timeout, || {
+        client.batch(py, timeout, true, || {
             client.core.lease_batch(Some(Duration::ZERO), max_records)
         })
     }
@@ -814,7 +828,7 @@ impl BatchIterator {
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<RecordBatch>> {
         let client = self.consumer.get().client(py)?;
         loop {
-            let next = client.batch(py, Seconds::FOREVER, || {
+            let next = client.batch(py, Seconds::FOREVER, false, || {
                 client.core.next_batch(Some(Duration::ZERO), None)
             });
             match next {

@@ -104,11 +104,11 @@ pub(crate) struct Promise {
 impl Promise {
     /// The record's fate is known: the callback is queued.
     pub(crate) fn settle(mut self, outcome: tidegate::Result<tidegate::Delivery>) {
-        if let Some(callback) = self.callback.take() {
-            if self.queue.send(Report { callback, outcome }).is_err() {
-                // The thread ended with the interpreter.
-                self.outstanding.subtract(1);
-            }
+        if let Some(callback) = self.callback.take()
+            && self.queue.send(Report { callback, outcome }).is_err()
+        {
+            // The thread ended with the interpreter.
+            self.outstanding.subtract(1);
         }
     }
 }

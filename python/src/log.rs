@@ -212,11 +212,11 @@ pub(crate) fn drain() {
 
 /// In a forked child: the log thread did not come along; the next line starts a new one.
 pub(crate) fn restart(_py: Python<'_>) {
-    if let Some(mut route) = ROUTE.try_write_for(FORK_LOCK) {
-        if let Some(parents) = route.take() {
-            *route = Some(Route::new(Arc::clone(&parents.sink)));
-            // Its queue belongs to a thread of the parent.
-            std::mem::forget(parents);
-        }
+    if let Some(mut route) = ROUTE.try_write_for(FORK_LOCK)
+        && let Some(parents) = route.take()
+    {
+        *route = Some(Route::new(Arc::clone(&parents.sink)));
+        // Its queue belongs to a thread of the parent.
+        std::mem::forget(parents);
     }
 }

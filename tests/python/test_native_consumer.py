@@ -331,7 +331,7 @@ def test_other_calls_of_other_threads_never_disturb_a_poll(broker: tidegate.Embe
 def test_wake_ends_a_wait_and_is_kept_for_the_next(broker: tidegate.EmbeddedBroker) -> None:
     topic = native.topic_with(broker, [])
     with native.reading(broker, topic) as consumer:
-        for wait in (lambda: consumer.poll(), lambda: consumer.next_batch(), lambda: consumer.fill_batch(None, 5)):
+        for wait in (consumer.poll, consumer.next_batch, lambda: consumer.fill_batch(None, 5)):
             timer = threading.Timer(0.1, consumer.wake)
             timer.start()
             started = time.monotonic()
@@ -356,11 +356,11 @@ def test_close_ends_a_wait_and_may_come_from_anywhere_and_twice(broker: tidegate
             lambda: consumer.poll(1),
             lambda: consumer.next_batch(0),
             lambda: consumer.fill_batch(1, 5),
-            lambda: consumer.lease_batch(),
+            consumer.lease_batch,
             lambda: consumer.subscribe([topic]),
-            lambda: consumer.unsubscribe(),
+            consumer.unsubscribe,
             lambda: consumer.assign([place]),
-            lambda: consumer.commit(),
+            consumer.commit,
             lambda: consumer.commit({place: 1}),
             lambda: consumer.commit(asynchronous=True),
             lambda: consumer.seek(place, 0),
@@ -370,7 +370,7 @@ def test_close_ends_a_wait_and_may_come_from_anywhere_and_twice(broker: tidegate
             lambda: consumer.watermarks(place),
             lambda: consumer.lag(place),
             lambda: consumer.offsets_for_times({place: 0}),
-            lambda: consumer.topics(),
+            consumer.topics,
         ]
         for call in calls:
             with pytest.raises(tidegate.ClosedError) as caught:
@@ -443,7 +443,7 @@ def test_other_threads_run_while_one_waits(broker: tidegate.EmbeddedBroker) -> N
 def test_a_timeout_before_now(broker: tidegate.EmbeddedBroker, timeout: float) -> None:
     with native.grouped(broker) as consumer:
         for call in _WITH_TIMEOUT:
-            with pytest.raises(tidegate.ArgumentError, match="^timeout: ") as caught:
+            with pytest.raises(tidegate.ArgumentError, match=r"^timeout: ") as caught:
                 call(consumer, timeout)
             assert isinstance(caught.value, ValueError) and caught.value.code == "ARGUMENT"
 
@@ -452,7 +452,7 @@ def test_a_timeout_before_now(broker: tidegate.EmbeddedBroker, timeout: float) -
 def test_a_timeout_that_is_no_number(broker: tidegate.EmbeddedBroker, timeout: Any) -> None:
     with native.grouped(broker) as consumer:
         for call in _WITH_TIMEOUT:
-            with pytest.raises(tidegate.ArgumentError, match="^timeout: .* is no number of seconds") as caught:
+            with pytest.raises(tidegate.ArgumentError, match=r"^timeout: .* is no number of seconds") as caught:
                 call(consumer, timeout)
             assert isinstance(caught.value, TypeError)
 
@@ -584,7 +584,7 @@ def test_a_topic_that_is_not_there_is_waited_for(broker: tidegate.EmbeddedBroker
 
 def test_without_a_group() -> None:
     with tidegate.EmbeddedBroker({"t": 1}) as broker, Consumer({"bootstrap.servers": broker.bootstrap_servers}) as consumer:
-        for call in (lambda: consumer.subscribe(["t"]), lambda: consumer.commit(), lambda: consumer.committed([("t", 0)])):
+        for call in (lambda: consumer.subscribe(["t"]), consumer.commit, lambda: consumer.committed([("t", 0)])):
             with pytest.raises(tidegate.ArgumentError, match=r"group\.id"):
                 call()
         consumer.assign({("t", 0): "end-1"})

@@ -186,7 +186,7 @@ def test_topic_partition() -> None:
     assert repr(one) == 'TopicPartition("a", 1)' and str(one) == "a [1]" and eval(repr(one)) == one
     assert pickle.loads(pickle.dumps(one)) == one
     with pytest.raises(TypeError):
-        one < 3  # type: ignore[operator]
+        assert one < 3  # type: ignore[operator]
     with pytest.raises(AttributeError):
         one.topic = "b"  # type: ignore[misc]
     for wrong in (("", 1), ("a", -1)):
