@@ -4,6 +4,7 @@
 //! write the story, `transitions` tells each one that has a name, `threads` runs the real threads.
 
 mod properties;
+mod starts;
 mod threads;
 mod transitions;
 mod world;
