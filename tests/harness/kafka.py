@@ -400,7 +400,13 @@ class KafkaCluster:
         spec = OffsetSpec.latest() if latest else OffsetSpec.earliest()
         partitions = self.admin.list_topics(topic, timeout=_REQUEST_DEADLINE_S).topics[topic].partitions
         answers = self.admin.list_offsets({TopicPartition(topic, p): spec for p in partitions}, request_timeout=_REQUEST_DEADLINE_S)
-        return {tp.partition: answer.result(_REQUEST_DEADLINE_S).offset for tp, answer in answers.items()}
+
+        def offset(place: TopicPartition) -> int:
+            # A new leader may not know of its partition yet: that one is asked again.
+            known = [answers[place]]
+            return int(self._ask(lambda: known.pop() if known else self.admin.list_offsets({place: spec})[place]).offset)
+
+        return {place.partition: offset(place) for place in answers}
 
     def read_all(self, topic: str, timeout: float = 60.0, isolation: str = "read_uncommitted") -> list[Message]:
         """Every record from the low to the high watermark of now, each partition in order."""
@@ -504,7 +510,9 @@ class KafkaCluster:
 def _transient() -> tuple[int, ...]:
     from confluent_kafka import KafkaError as E
 
-    return (E.COORDINATOR_LOAD_IN_PROGRESS, E.COORDINATOR_NOT_AVAILABLE, E.NOT_COORDINATOR, E._TRANSPORT, E._TIMED_OUT)
+    coordinator = (E.COORDINATOR_LOAD_IN_PROGRESS, E.COORDINATOR_NOT_AVAILABLE, E.NOT_COORDINATOR)
+    leader = (E.NOT_LEADER_FOR_PARTITION, E.LEADER_NOT_AVAILABLE)
+    return (*coordinator, *leader, E._TRANSPORT, E._TIMED_OUT)
 
 
 def _random_uuid() -> str:

@@ -16,7 +16,7 @@ from harness.proc import Child
 
 PARTITIONS = 4
 PER_SECOND = 400.0
-LIVES = 4
+LIVES = 3
 DEATHS = 5
 CONFIG = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000, "auto.commit.interval.ms": 5000}
 

@@ -28,13 +28,13 @@ RISKY = ("animal", "bicycle", "debris")
 RISKS = {"animal": "animal on the carriageway", "bicycle": "bicycle in motor traffic", "debris": "object on the carriageway"}
 
 PARTITIONS = 6
-CAMERAS = 40
+CAMERAS = 80
 DETECTIONS = 400
 PER_SECOND = 100.0
-CONCURRENCY = 20
+CONCURRENCY = 50
 # `window` of the scheduler is four times that: the most it can have unfinished.
 UNFINISHED = {"generator": len(RISKY), "scheduler": 4 * CONCURRENCY, "aggregator": 1}
-COMMIT_INTERVAL_S = 1.0
+COMMIT_INTERVAL_S = 0.5
 # On top of the interval: the commit's own way to the broker, and the time between two samples, on a busy machine.
 COMMIT_SLACK_S = 1.0
 SAMPLE_S = 0.05
@@ -73,7 +73,7 @@ class Pipeline:
         common = ["--session-timeout-ms", "6000", "--property", f"auto.commit.interval.ms={COMMIT_INTERVAL_S * 1000:.0f}"]
         own = {
             "generator": ["--input-topic", self.detections, "--output-topic", self.tasks],
-            "scheduler": ["--input-topic", self.tasks, "--output-topic", self.results, "--latency-ms", "50"],
+            "scheduler": ["--input-topic", self.tasks, "--output-topic", self.results, "--latency-ms", "200"],
             "aggregator": ["--input-topic", self.results, "--store", "redis", "--redis-url", self._redis_url],
         }[stage]
         if stage == "scheduler":
