@@ -68,6 +68,10 @@ ci: setup ## What .ci/run runs: lint and all tests
 chaos: setup ## The long form of the failure tests on a real Kafka
 	@TIDEGATE_SUITE_LIMIT_S=14400 $(SUITES) --test chaos '$(PYTEST) --chaos -m chaos'
 
+.PHONY: miri
+miri: ## The engine's parts without FFI under Miri (needs rustup's nightly with the components miri and rust-src)
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --package tidegate-model --target-dir target/miri
+
 .PHONY: bench
 bench: setup ## Tidegate beside its peers on a real Kafka (BENCH_ARGS=--quick)
 	python benches/run.py $(BENCH_ARGS)

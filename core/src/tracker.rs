@@ -416,6 +416,13 @@ mod tests {
     }
 
     proptest! {
+        // Miri is slow and looks for other things.
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 4 } else { 256 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         /// Any split of `[0, n)` into ranges, completed in any order and some of them twice: after each step the
         /// watermark is exactly the first offset that is not complete.
         #[test]

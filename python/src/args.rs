@@ -15,19 +15,30 @@ const LONGEST_S: f64 = 10.0 * 365.0 * 86400.0;
 /// What "for ever" is for a call that must name a time.
 pub(crate) const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
 
-/// A `timeout` in seconds; `None` waits for ever.
+/// A `timeout` in seconds, checked; infinite waits for ever. It becomes a `Duration` only when there is something to wait
+/// for: most polls do not wait.
 #[derive(Clone, Copy)]
-pub(crate) struct Seconds(pub(crate) Option<Duration>);
+pub(crate) struct Seconds(f64);
 
 impl Seconds {
     /// The default of calls that ask a broker.
-    pub(crate) const TEN: Seconds = Seconds(Some(Duration::from_secs(10)));
+    pub(crate) const TEN: Seconds = Seconds(10.0);
     /// The default of calls that wait for records.
-    pub(crate) const FOREVER: Seconds = Seconds(None);
+    pub(crate) const FOREVER: Seconds = Seconds(f64::INFINITY);
+
+    /// `None` waits for ever.
+    pub(crate) fn duration(self) -> Option<Duration> {
+        (self.0 < LONGEST_S).then(|| Duration::from_secs_f64(self.0))
+    }
 
     /// For calls that need a bound.
     pub(crate) fn bounded(self) -> Duration {
-        self.0.unwrap_or(FOREVER)
+        self.duration().unwrap_or(FOREVER)
+    }
+
+    /// True for no waiting at all.
+    pub(crate) fn is_zero(self) -> bool {
+        self.0 == 0.0
     }
 }
 
@@ -39,7 +50,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Seconds {
             "give seconds as an int or a float of 0 or more, or None to wait for ever";
         let py = object.py();
         if object.is_none() {
-            return Ok(Seconds(None));
+            return Ok(Seconds::FOREVER);
         }
         let seconds = if let Ok(float) = object.cast_exact::<PyFloat>() {
             float.value()
@@ -52,12 +63,9 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Seconds {
                 argument_type(py, "timeout", &problem, REMEDY)
             })?
         };
-        // NaN is neither.
-        if seconds >= LONGEST_S {
-            return Ok(Seconds(None));
-        }
+        // NaN is not.
         if seconds >= 0.0 {
-            return Ok(Seconds(Some(Duration::from_secs_f64(seconds))));
+            return Ok(Seconds(seconds));
         }
         let problem = if seconds.is_nan() {
             "NaN is no time".to_string()

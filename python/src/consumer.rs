@@ -23,7 +23,7 @@ use crate::wait::{blocking, deadline, slice_until};
 
 const WHAT: &str = "consumer";
 /// What `__exit__` gives the last commit and leaving the group.
-const EXIT: Duration = Duration::from_secs(10);
+const EXIT: Seconds = Seconds::TEN;
 
 /// Shared with the threads that wait for it.
 struct Client {
@@ -67,7 +67,7 @@ impl Client {
             return Err(concurrent(py));
         }
         let _waiting = Waiting(&self.waiting);
-        let deadline = deadline(timeout.0);
+        let deadline = deadline(timeout.duration());
         let take = || take().map_err(|error| self.callbacks.raise(py, &error));
         loop {
             if self.woken.swap(false, Ordering::SeqCst) || self.is_closed() {
@@ -373,7 +373,7 @@ impl Consumer {
             return Err(raise(py, &Error::Closed { what: WHAT }));
         }
         let take = || client.core.fill_batch(Duration::ZERO, records);
-        if timeout.0 == Some(Duration::ZERO) || records == 1 {
+        if timeout.is_zero() || records == 1 {
             return client.batch(py, timeout, false, take);
         }
         let batch = client.wait(py, timeout, records, take)?;
@@ -724,10 +724,10 @@ impl Consumer {
         let _ = (exc_value, traceback);
         if exc_type.is_none_or(|kind| kind.is_none()) {
             self.finish_in_hand(py)?;
-            return self.close(py, Seconds(Some(EXIT)));
+            return self.close(py, EXIT);
         }
         // The exception under way matters more than what closing says.
-        let _ = self.close(py, Seconds(Some(EXIT)));
+        let _ = self.close(py, EXIT);
         Ok(())
     }
 

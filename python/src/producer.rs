@@ -23,7 +23,7 @@ const WHAT: &str = "producer";
 /// Delivery callbacks that may wait for the interpreter; beyond it a send with a callback waits as for a full queue.
 const MOST_CALLBACKS: usize = 100_000;
 /// What `__exit__` gives the records in flight.
-const EXIT: Duration = Duration::from_secs(10);
+const EXIT: Seconds = Seconds::TEN;
 
 /// Shared with the threads that wait for it.
 struct Client {
@@ -308,7 +308,7 @@ impl Producer {
     fn flush(&self, py: Python<'_>, timeout: Seconds) -> PyResult<usize> {
         let client = self.client(py)?;
         refuse_in_callback(py, client, "flush")?;
-        let deadline = deadline(timeout.0);
+        let deadline = deadline(timeout.duration());
         loop {
             let slice = slice_until(deadline);
             match py.detach(|| client.core.flush(slice)) {
@@ -386,7 +386,7 @@ impl Producer {
         traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let _ = (exc_value, traceback);
-        let closed = self.close(py, Seconds(Some(EXIT)));
+        let closed = self.close(py, EXIT);
         // The exception under way matters more than what closing says.
         if exc_type.is_none_or(|kind| kind.is_none()) {
             closed

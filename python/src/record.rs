@@ -18,7 +18,7 @@ use crate::strings;
 /// you keep for long. `key` and `value` make a new bytes object at each access.
 ///
 /// Two records are equal when topic, partition and offset are.
-#[pyclass(frozen, freelist = 256, module = "tidegate")]
+#[pyclass(frozen, module = "tidegate")]
 pub(crate) struct Record {
     inner: OwnedRecord,
 }

@@ -137,7 +137,9 @@ fn refresh_leaders(client: &Client, list: &TopicPartitionList) -> Result<()> {
     for topic in topics {
         client
             .fetch_metadata(Some(&topic), TIMEOUT)
-            .map_err(|error| kafka_code::error(&error, format!("look up the leaders of {topic}")))?;
+            .map_err(|error| {
+                kafka_code::error(&error, format!("look up the leaders of {topic}"))
+            })?;
     }
     Ok(())
 }

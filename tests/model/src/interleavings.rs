@@ -164,9 +164,8 @@ fn no_wake_up_is_lost(sizes: &'static [usize], budget_bytes: usize, most_batches
     }
     let emptied = Arc::clone(&level);
     let application = thread::spawn(move || {
-        sizes
-            .iter()
-            .fold(false, |woken, &bytes| emptied.remove(bytes) || woken)
+        // All of them, whoever is woken by which.
+        sizes.iter().filter(|&&bytes| emptied.remove(bytes)).count() > 0
     });
     let goes_on = level.has_room();
     let woken = joined(application);
