@@ -418,7 +418,7 @@ mod tests {
     proptest! {
         // Miri is slow and looks for other things.
         #![proptest_config(ProptestConfig {
-            cases: if cfg!(miri) { 4 } else { 256 },
+            cases: if cfg!(miri) { 2 } else { 256 },
             failure_persistence: None,
             ..ProptestConfig::default()
         })]

@@ -405,10 +405,10 @@ impl Cluster {
             .entry(partition.clone())
             .or_default()
             .insert(offset);
-        if let Some(fetching) = self.members[me].fetching.get_mut(partition) {
-            if fetching.cell.generation() == generation {
-                fetching.finished.insert(offset);
-            }
+        if let Some(fetching) = self.members[me].fetching.get_mut(partition)
+            && fetching.cell.generation() == generation
+        {
+            fetching.finished.insert(offset);
         }
     }
 

@@ -2,6 +2,12 @@
 //!
 //! `stall BOOTSTRAP TOPIC SECONDS KBYTES` ends with one JSON line; `tests/python` judges it.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the line on standard output is the result"
+)]
+
 use std::time::{Duration, Instant};
 
 use tidegate::{Config, Consumer, Result};

@@ -112,7 +112,8 @@ fn application(cluster: &ClusterHandle, stop: &AtomicBool) -> u64 {
                 }
             }
         });
-        let wait = Some(Duration::from_millis(2));
+        // One of them never waits: its calls meet the poller in every state.
+        let wait = Some(Duration::from_millis(if me == 0 { 0 } else { 2 }));
         let mut in_hand: Option<RecordBatch> = None;
         for turn in 0u64.. {
             if stop.load(Ordering::Relaxed) {

@@ -602,6 +602,25 @@ fn a_commit_that_failed_is_repeated_with_what_was_finished_meanwhile() {
 }
 
 #[test]
+fn a_commit_that_failed_is_repeated_when_nothing_else_was_finished() {
+    for answer in [
+        CommitAnswer::NotSent,
+        CommitAnswer::Failed(LOADING),
+        CommitAnswer::FirstFailed(LOADING),
+    ] {
+        let mut world = World::reading(one(), 10);
+        world.healthy = false;
+        world.next_batch(0, 4);
+        world.finish_in_hand(0);
+        world.cluster.lock().faults.commit_answers = [answer].into();
+        world.run_us(1_100 * MS);
+        assert_eq!(world.committed(0), Some(0), "{answer:?}");
+        world.run_us(SECOND);
+        assert_eq!(world.committed(0), Some(4), "{answer:?}");
+    }
+}
+
+#[test]
 fn a_failed_commit_is_told_to_who_waits() {
     let mut world = World::reading(one(), 10);
     world.healthy = false;
@@ -651,37 +670,51 @@ fn a_log_made_anew_is_read_and_committed_from_where_it_begins() {
     assert_eq!(world.committed(0), Some(8));
 }
 
-#[test]
-fn assigning_by_hand_commits_what_the_partitions_before_had_finished() {
+/// Two partitions of ten records, and a consumer without a subscription.
+fn by_hand() -> World {
     let mut world = World::new(Setup::default());
     for partition in 0..2 {
         world.cluster.lock().produce(&tp(partition), 0, 10, 10);
     }
     world.start_app();
-    let assign = |world: &World, partition: i32| {
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        let command = Command::Assign {
-            partitions: vec![(tp(partition), Offset::At(0))],
-            reply,
-        };
-        world.apps[0]
-            .consumer
-            .commands
-            .send(command)
-            .expect("there");
-        answer
+    world
+}
+
+fn assign_by_hand(world: &mut World, partition: i32) {
+    let (reply, answer) = crossbeam_channel::bounded(1);
+    let command = Command::Assign {
+        partitions: vec![(tp(partition), Offset::At(0))],
+        reply,
     };
-    let answer = assign(&world, 0);
+    let commands = &world.apps[0].consumer.commands;
+    commands.send(command).expect("there");
     world.run_us(0);
     assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
+}
+
+#[test]
+fn assigning_by_hand_commits_what_the_partitions_before_had_finished() {
+    let mut world = by_hand();
+    assign_by_hand(&mut world, 0);
     assert_eq!(world.next_batch(0, 4).map(|batch| batch.len()), Some(4));
     world.finish_in_hand(0);
-    let answer = assign(&world, 1);
-    world.run_us(0);
-    assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
+    assign_by_hand(&mut world, 1);
     assert_eq!(world.committed(0), Some(4));
     let batch = world.next_batch(0, 4).expect("records");
     assert!(batch.partitions().iter().all(|&partition| partition == 1));
+}
+
+#[test]
+fn closing_commits_what_was_assigned_by_hand() {
+    // No rebalance takes these partitions away, so no revoke commits for them.
+    let mut world = by_hand();
+    assign_by_hand(&mut world, 0);
+    world.next_batch(0, 4);
+    world.next_batch(0, 4);
+    let closed = world.close(0, SECOND);
+    world.run_us(100 * MS);
+    assert!(closed.try_recv().is_ok_and(|result| result.is_ok()));
+    assert_eq!(world.committed(0), Some(4), "4 to 7 are in hand");
 }
 
 // ---- seek and pause ----

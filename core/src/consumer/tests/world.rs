@@ -101,6 +101,9 @@ pub(super) struct Lease {
     pub(super) rows: Vec<usize>,
 }
 
+/// Next-to-commit offsets by partition and generation.
+type Positions = Vec<(TopicPartition, Generation, i64)>;
+
 /// A consumer, its poller and its application.
 pub(super) struct App {
     // Before the consumer: closing a consumer waits for a poller that is still there.
@@ -117,7 +120,7 @@ pub(super) struct App {
     was_evicted: bool,
     pub(super) done: bool,
     /// What was finished when, per partition held; to bound what a crash repeats.
-    history: VecDeque<(u64, Vec<(TopicPartition, Generation, i64)>)>,
+    history: VecDeque<(u64, Positions)>,
 }
 
 pub(super) struct World {
