@@ -1,6 +1,6 @@
 //! What the black-box tests of the Rust face share.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate::{Admin, Config, Consumer, NewTopic, Offset, Producer, TopicPartition};
 
@@ -90,7 +90,16 @@ impl Observer {
         let partitions: Vec<_> = (0..partitions)
             .map(|partition| TopicPartition::new(topic, partition))
             .collect();
-        let mut committed = self.0.committed(&partitions, WAIT)?;
+        let end = Instant::now() + WAIT;
+        let mut committed = loop {
+            match self.0.committed(&partitions, WAIT) {
+                // A cluster that has just started is still finding its coordinators.
+                Err(error) if error.is_retriable() && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                result => break result?,
+            }
+        };
         committed.sort();
         Ok(committed.into_iter().map(|(_, offset)| offset).collect())
     }
