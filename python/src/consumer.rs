@@ -1,10 +1,7 @@
-//! `Consumer`: the engine's consumer with Python's manners.
-//!
-//! A polling call first looks, attached and without waiting, at what is at hand: that is the whole cost of most polls. Only
-//! when there is nothing it detaches and waits in slices (see `wait`).
+//! `Consumer`: the engine's consumer with Python's manners: arguments, results, documentation. How it waits is in `client`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -14,143 +11,17 @@ use tidegate::{Error, TopicPartitionOffset};
 
 use crate::args::{self, Seconds};
 use crate::batch::RecordBatch;
-use crate::callbacks::{Callbacks, Functions, Listener};
+use crate::batches::BatchIterator;
+use crate::callbacks::{Functions, Listener};
+use crate::client::{Client, WHAT};
 use crate::errors::{OrRaise, argument, argument_type, raise, shown};
-use crate::lifecycle::{Closes, Owned, remember};
+use crate::lifecycle::{Owned, remember};
 use crate::partition;
 use crate::record::Record;
-use crate::wait::{blocking, deadline, slice_until};
+use crate::wait::blocking;
 
-const WHAT: &str = "consumer";
 /// What `__exit__` gives the last commit and leaving the group.
 const EXIT: Seconds = Seconds::TEN;
-
-/// Shared with the threads that wait for it.
-struct Client {
-    core: tidegate::Consumer,
-    callbacks: Arc<Callbacks>,
-    woken: AtomicBool,
-    closed: AtomicBool,
-    /// A polling call waits: the engine sees each of its slices as a call of its own, and no other may come in between.
-    waiting: AtomicBool,
-}
-
-/// Ends `waiting`.
-struct Waiting<'c>(&'c AtomicBool);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
-    }
-}
-
-impl Client {
-    fn close(&self, timeout: Duration) -> tidegate::Result<()> {
-        self.closed.store(true, Ordering::SeqCst);
-        self.core.close(timeout)
-    }
-
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
-    }
-
-    /// What a polling call does after it has looked at what is at hand: waits, a slice at a time, until `records` records
-    /// could be taken, and takes them; when the time is over it takes what there is.
-    fn wait<T>(
-        &self,
-        py: Python<'_>,
-        timeout: Seconds,
-        records: usize,
-        take: impl Fn() -> tidegate::Result<Option<T>>,
-    ) -> PyResult<Option<T>> {
-        if self.waiting.swap(true, Ordering::SeqCst) {
-            return Err(concurrent(py));
-        }
-        let _waiting = Waiting(&self.waiting);
-        let deadline = deadline(timeout.duration());
-        let take = || take().map_err(|error| self.callbacks.raise(py, &error));
-        loop {
-            if self.woken.swap(false, Ordering::SeqCst) || self.is_closed() {
-                // A batch that was not full yet is given as it is.
-                return if records > 1 && !self.is_closed() {
-                    take()
-                } else {
-                    Ok(None)
-                };
-            }
-            let slice = slice_until(deadline);
-            if slice.is_zero() {
-                return if records > 1 { take() } else { Ok(None) };
-            }
-            let ready = match py.detach(|| self.core.wait_ready(Some(slice), records)) {
-                // Closed between two slices: as if it had been within one.
-                Err(Error::Closed { .. }) if self.is_closed() => continue,
-                ready => ready.map_err(|error| self.callbacks.raise(py, &error))?,
-            };
-            py.check_signals()?;
-            if ready && let Some(item) = take()? {
-                return Ok(Some(item));
-            }
-        }
-    }
-
-    /// Refuses a polling call while another one waits.
-    #[inline]
-    fn alone(&self, py: Python<'_>) -> PyResult<()> {
-        if self.waiting.load(Ordering::Relaxed) {
-            return Err(concurrent(py));
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn poll(&self, py: Python<'_>, timeout: Seconds) -> PyResult<Option<Record>> {
-        self.alone(py)?;
-        match self.core.poll(Some(Duration::ZERO)) {
-            Ok(Some(record)) => Ok(Some(Record::new(record))),
-            Ok(None) => {
-                let record = self.wait(py, timeout, 1, || self.core.poll(Some(Duration::ZERO)))?;
-                if record.is_some() {
-                    self.hear_signals(py, None)?;
-                }
-                Ok(record.map(Record::new))
-            }
-            Err(error) => Err(self.callbacks.raise(py, &error)),
-        }
-    }
-
-    /// The last look before something is returned: a signal that came while it was taken must not cost it.
-    fn hear_signals(&self, py: Python<'_>, lease: Option<&tidegate::RecordBatch>) -> PyResult<()> {
-        py.check_signals()
-            .inspect_err(|_| self.core.put_back(lease))
-    }
-
-    fn batch(
-        &self,
-        py: Python<'_>,
-        timeout: Seconds,
-        lease: bool,
-        take: impl Fn() -> tidegate::Result<Option<tidegate::RecordBatch>>,
-    ) -> PyResult<Option<RecordBatch>> {
-        self.alone(py)?;
-        let batch = match take() {
-            Ok(Some(batch)) => Some(batch),
-            Ok(None) => self.wait(py, timeout, 1, take)?,
-            Err(error) => return Err(self.callbacks.raise(py, &error)),
-        };
-        if let Some(batch) = &batch {
-            self.hear_signals(py, lease.then_some(batch))?;
-        }
-        Ok(batch.map(RecordBatch::from))
-    }
-}
-
-impl Closes for Client {
-    fn close_at_exit(&self, timeout: Duration) {
-        // Nobody is left to be told; the engine has logged it.
-        let _ = self.close(timeout);
-    }
-}
 
 /// Reads records of a group, or of partitions assigned by hand.
 ///
@@ -189,7 +60,7 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     #[inline]
-    fn client(&self, py: Python<'_>) -> PyResult<&Arc<Client>> {
+    pub(crate) fn client(&self, py: Python<'_>) -> PyResult<&Arc<Client>> {
         self.client.get(py, WHAT)
     }
 
@@ -230,13 +101,7 @@ impl Consumer {
         let core = py
             .detach(|| tidegate::Consumer::new(&config))
             .or_raise(py)?;
-        let client = Arc::new(Client {
-            core,
-            callbacks: Arc::default(),
-            woken: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            waiting: AtomicBool::new(false),
-        });
+        let client = Arc::new(Client::new(core));
         remember(Arc::downgrade(&client) as _);
         let consumer = Consumer {
             client: Owned::new(client),
@@ -401,9 +266,7 @@ impl Consumer {
 
     /// An iterator over batches, as `next_batch()` gives them; it ends when the consumer is closed.
     fn batches(slf: Bound<'_, Self>) -> BatchIterator {
-        BatchIterator {
-            consumer: slf.unbind(),
-        }
+        BatchIterator::new(slf.unbind())
     }
 
     fn __iter__(slf: Py<Self>) -> Py<Self> {
@@ -787,11 +650,6 @@ impl Consumer {
     }
 }
 
-#[cold]
-fn concurrent(py: Python<'_>) -> PyErr {
-    raise(py, &Error::ConcurrentUse { what: WHAT })
-}
-
 /// The offsets of `commit`.
 fn commit_offsets(offsets: &Bound<'_, PyAny>) -> PyResult<Vec<TopicPartitionOffset>> {
     let remedy = "give a dict of TopicPartition to the offset to be read next (int)";
@@ -811,37 +669,4 @@ fn commit_offsets(offsets: &Bound<'_, PyAny>) -> PyResult<Vec<TopicPartitionOffs
             }
         },
     )
-}
-
-/// Iterates over the batches of a consumer.
-#[pyclass(frozen, module = "tidegate._core")]
-pub(crate) struct BatchIterator {
-    consumer: Py<Consumer>,
-}
-
-#[pymethods]
-impl BatchIterator {
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<RecordBatch>> {
-        let client = self.consumer.get().client(py)?;
-        loop {
-            let next = client.batch(py, Seconds::FOREVER, false, || {
-                client.core.next_batch(Some(Duration::ZERO), None)
-            });
-            match next {
-                Ok(Some(batch)) => return Ok(Some(batch)),
-                Ok(None) if !client.is_closed() => {}
-                Ok(None) => return Ok(None),
-                Err(_) if client.is_closed() => return Ok(None),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.consumer)
-    }
 }

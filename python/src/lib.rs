@@ -7,7 +7,9 @@
 mod admin;
 mod args;
 mod batch;
+mod batches;
 mod callbacks;
+mod client;
 mod column;
 mod consumer;
 mod delivery;
@@ -35,7 +37,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<batch::RecordIterator>()?;
     module.add_class::<column::Column>()?;
     module.add_class::<consumer::Consumer>()?;
-    module.add_class::<consumer::BatchIterator>()?;
+    module.add_class::<batches::BatchIterator>()?;
     module.add_class::<delivery::Delivery>()?;
     module.add_class::<producer::Producer>()?;
     module.add_class::<admin::Admin>()?;
