@@ -17,7 +17,6 @@ LONGER_FOR_NOW = {
     "core/src/consumer/tests/transitions.rs": 1000,
     "core/src/consumer/tests/world.rs": 1000,
     "core/src/source/scripted.rs": 1000,
-    "python/src/consumer.rs": 1000,
 }
 """Files to be split, and how long they may be until then. An entry goes when its file is short enough."""
 

@@ -157,12 +157,22 @@ fn application(cluster: &ClusterHandle, stop: &AtomicBool) -> u64 {
     handed
 }
 
+/// Ends the applications, also when the test fails: its scope waits for them.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn storm(protocol: Protocol) {
     const MEMBERS: usize = 3;
     const ROUNDS: i64 = 300;
     let cluster = cluster(protocol);
     let stop = AtomicBool::new(false);
     let handed: u64 = std::thread::scope(|scope| {
+        let ending = Stop(&stop);
         let threads: Vec<_> = (0..MEMBERS)
             .map(|_| scope.spawn(|| application(&cluster, &stop)))
             .collect();
@@ -190,19 +200,17 @@ fn storm(protocol: Protocol) {
                     break;
                 }
                 assert!(started.elapsed() < LONG, "a rebalance is stuck");
+                assert!(!threads.iter().any(|thread| thread.is_finished()));
                 std::thread::yield_now();
             }
         }
         let started = Instant::now();
         while !cluster.lock().unfinished().is_empty() {
-            assert!(
-                started.elapsed() < LONG,
-                "{:?}",
-                cluster.lock().unfinished()
-            );
+            assert!(started.elapsed() < LONG, "not everything was read");
+            assert!(!threads.iter().any(|thread| thread.is_finished()));
             std::thread::yield_now();
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(ending);
         threads
             .into_iter()
             .map(|thread| thread.join().expect("no panic"))
