@@ -12,32 +12,15 @@ use crate::tracker::{CellState, PartitionCell};
 
 /// Runs `story` in every interleaving and says how many there were.
 fn explore(name: &str, story: impl Fn() + Sync + Send + 'static) {
-    explore_within(name, None, story);
-}
-
-/// As [`explore`], but with at most so many switches away from a thread that could go on.
-fn explore_within(
-    name: &str,
-    preemptions: Option<usize>,
-    story: impl Fn() + Sync + Send + 'static,
-) {
     let count = std::sync::Arc::new(AtomicUsize::new(0));
     let counted = std::sync::Arc::clone(&count);
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = preemptions;
-    model.check(move || {
+    loom::model(move || {
         counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         story();
     });
     let count = count.load(std::sync::atomic::Ordering::Relaxed);
     assert!(count > 1, "nothing to interleave");
-    let bound = preemptions.map_or(String::new(), |most| {
-        format!(" of at most {most} preemptions")
-    });
-    let _ = writeln!(
-        std::io::stderr(),
-        "loom: {name}: {count} interleavings{bound}"
-    );
+    let _ = writeln!(std::io::stderr(), "loom: {name}: {count} interleavings");
 }
 
 /// A cell with the records of `[0, handed)` in the application's hands.
@@ -63,8 +46,7 @@ fn joined<T>(handle: thread::JoinHandle<T>) -> T {
 
 #[test]
 fn three_threads_finish_one_record_each() {
-    // All of them are 154,289, which takes a quarter of a minute on a quiet machine.
-    explore_within("three threads finish one record each", Some(3), || {
+    explore("three threads finish one record each", || {
         let cell = cell(3);
         let others: Vec<_> = [(1, 2), (2, 3)]
             .map(|(start, end)| with(&cell, move |cell| cell.complete(start, end)))
