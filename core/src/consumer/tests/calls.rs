@@ -1,0 +1,388 @@
+//! What an application asks for, by name: to leave, to close, to commit, to seek and to pause, at good and bad moments.
+
+use std::time::Duration;
+
+use super::transitions::one;
+use super::world::{MS, SECOND, Setup, World, tp};
+use crate::error::Error;
+use crate::partition::Offset;
+use crate::poller::Command;
+use crate::source::SourceEvent;
+use crate::source::scripted::{CommitAnswer, FORBIDDEN, LOADING, kafka_error};
+
+// ---- unsubscribe and close ----
+
+#[test]
+fn unsubscribing_ends_a_drain() {
+    let mut world = World::reading(one(), 10);
+    world.next_batch(0, 3);
+    world.next_batch(0, 3);
+    world.take_all();
+    world.run_us(20 * MS);
+    assert!(world.owes(0));
+    world.unsubscribe(0);
+    world.run_us(0);
+    assert!(!world.owes(0));
+    assert_eq!(world.committed(0), Some(3));
+}
+
+#[test]
+fn unsubscribing_answers_an_assignment_that_is_being_looked_up() {
+    let mut world = World::new(one());
+    world.cluster.lock().faults.look_up_delay_us = 60 * SECOND;
+    world.start_app();
+    world.subscribe(0);
+    world.everything_to(0);
+    world.run_us(SECOND);
+    assert!(world.owes(0));
+    world.unsubscribe(0);
+    world.run_us(5 * MS);
+    assert_eq!((world.holds(0), world.owes(0)), (0, false));
+    // The late answer changes nothing.
+    world.run_us(70 * SECOND);
+    assert_eq!(world.holds(0), 0);
+}
+
+#[test]
+fn closing_commits_what_is_finished_and_leaves() {
+    let mut world = World::reading(one(), 10);
+    world.next_batch(0, 3);
+    world.next_batch(0, 3);
+    world.cluster.lock().faults.commit_delay_us = 100 * MS;
+    let closed = world.close(0, 5 * SECOND);
+    world.run_us(50 * MS);
+    assert!(closed.is_empty());
+    world.run_us(SECOND);
+    assert!(closed.try_recv().is_ok_and(|result| result.is_ok()));
+    assert!(world.apps[0].done);
+    assert_eq!(world.committed(0), Some(3), "4 to 6 are in hand");
+    let polled = world.apps[0].consumer.poll(Some(Duration::ZERO));
+    assert!(matches!(polled, Err(Error::Closed { .. })));
+}
+
+#[test]
+fn closing_while_looking_up_leaves_at_once() {
+    let mut world = World::new(one());
+    world.cluster.lock().faults.look_up_delay_us = 60 * SECOND;
+    world.start_app();
+    world.subscribe(0);
+    world.everything_to(0);
+    world.run_us(SECOND);
+    let closed = world.close(0, 5 * SECOND);
+    world.run_us(50 * MS);
+    assert!(closed.try_recv().is_ok_and(|result| result.is_ok()));
+    assert!(world.apps[0].done);
+}
+
+#[test]
+fn closing_while_draining_does_not_wait_for_the_application() {
+    let mut world = World::reading(one(), 10);
+    world.next_batch(0, 3);
+    world.next_batch(0, 3);
+    world.take_all();
+    world.run_us(20 * MS);
+    assert!(world.owes(0));
+    let closed = world.close(0, 5 * SECOND);
+    world.run_us(50 * MS);
+    assert!(closed.try_recv().is_ok_and(|result| result.is_ok()));
+    assert_eq!(world.committed(0), Some(3));
+}
+
+#[test]
+fn closing_answers_at_its_deadline_whatever_hangs() {
+    let mut world = World::reading(one(), 10);
+    world.healthy = false;
+    world.next_batch(0, 3);
+    world.finish_in_hand(0);
+    {
+        let faults = &mut world.cluster.lock().faults;
+        faults.commit_answers = [CommitAnswer::Silent; 8].into();
+        faults.hold_close = true;
+    }
+    let closed = world.close(0, 2 * SECOND);
+    world.run_us(1_990 * MS);
+    assert!(closed.is_empty());
+    world.run_us(20 * MS);
+    let result = closed.try_recv().expect("answered");
+    assert!(matches!(result, Err(Error::TimedOut { .. })));
+    // The poller goes on until the group is left.
+    assert!(!world.apps[0].done);
+    world.cluster.lock().faults.hold_close = false;
+    world.run_us(10 * SECOND);
+    assert!(world.apps[0].done);
+}
+
+#[test]
+fn nothing_is_handed_out_after_closing_began() {
+    let mut world = World::reading(one(), 10);
+    world.poll(0);
+    world.cluster.lock().faults.hold_close = true;
+    let _closed = world.close(0, 5 * SECOND);
+    world.run_us(10 * MS);
+    for _ in 0..3 {
+        let polled = world.apps[0].consumer.poll(Some(Duration::ZERO));
+        assert!(matches!(polled, Err(Error::Closed { .. })), "{polled:?}");
+    }
+    world.cluster.lock().faults.hold_close = false;
+    world.run_us(SECOND);
+}
+
+// ---- commits ----
+
+#[test]
+fn the_timer_commits_every_interval_and_not_before() {
+    let mut world = World::reading(one(), 10);
+    world.run_us(100 * MS);
+    world.next_batch(0, 4);
+    world.finish_in_hand(0);
+    let sent = world.commits_sent(0);
+    world.run_us(890 * MS);
+    assert_eq!(world.commits_sent(0), sent);
+    world.run_us(20 * MS);
+    assert_eq!(world.commits_sent(0), sent + 1);
+    assert_eq!(world.committed(0), Some(4));
+    world.run_us(5 * SECOND);
+    assert_eq!(world.commits_sent(0), sent + 1, "nothing new, nothing sent");
+}
+
+#[test]
+fn a_commit_that_failed_is_repeated_with_what_was_finished_meanwhile() {
+    for answer in [
+        CommitAnswer::NotSent,
+        CommitAnswer::Failed(LOADING),
+        CommitAnswer::FirstFailed(LOADING),
+        CommitAnswer::DoneButFailed(LOADING),
+    ] {
+        let mut world = World::reading(one(), 10);
+        world.healthy = false;
+        world.next_batch(0, 4);
+        world.finish_in_hand(0);
+        world.cluster.lock().faults.commit_answers = [answer].into();
+        world.run_us(1_100 * MS);
+        world.next_batch(0, 2);
+        world.finish_in_hand(0);
+        world.run_us(SECOND);
+        assert_eq!(world.committed(0), Some(6), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_commit_that_failed_is_repeated_when_nothing_else_was_finished() {
+    for answer in [
+        CommitAnswer::NotSent,
+        CommitAnswer::Failed(LOADING),
+        CommitAnswer::FirstFailed(LOADING),
+    ] {
+        let mut world = World::reading(one(), 10);
+        world.healthy = false;
+        world.next_batch(0, 4);
+        world.finish_in_hand(0);
+        world.cluster.lock().faults.commit_answers = [answer].into();
+        world.run_us(1_100 * MS);
+        assert_eq!(world.committed(0), Some(0), "{answer:?}");
+        world.run_us(SECOND);
+        assert_eq!(world.committed(0), Some(4), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_failed_commit_is_told_to_who_waits() {
+    let mut world = World::reading(one(), 10);
+    world.healthy = false;
+    world.next_batch(0, 4);
+    world.cluster.lock().faults.commit_answers = [CommitAnswer::Failed(FORBIDDEN)].into();
+    let answer = world.commit(0);
+    world.run_us(0);
+    let code = answer
+        .try_recv()
+        .expect("answered")
+        .expect_err("failed")
+        .kafka_code()
+        .map(|code| code.number());
+    assert_eq!(code, Some(FORBIDDEN));
+}
+
+#[test]
+fn a_commit_of_an_earlier_place_does_not_hide_a_seek_back() {
+    let mut world = World::reading(one(), 10);
+    world.next_batch(0, 8);
+    world.finish_in_hand(0);
+    world.cluster.lock().faults.commit_delay_us = 500 * MS;
+    let answer = world.commit(0);
+    world.run_us(10 * MS);
+    drop(world.seek(0, 0, Offset::At(2)));
+    world.run_us(5 * SECOND);
+    assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
+    assert_eq!(world.committed(0), Some(2));
+    assert_eq!(world.poll(0).map(|record| record.offset()), Some(2));
+}
+
+#[test]
+fn a_log_made_anew_is_read_and_committed_from_where_it_begins() {
+    let mut world = World::new(one());
+    world.cluster.lock().committed.insert(tp(0), 50);
+    world.cluster.lock().produce(&tp(0), 0, 20, 10);
+    world.start_app();
+    world.subscribe(0);
+    world.everything_to(0);
+    world.run_us(0);
+    assert_eq!(
+        world.next_batch(0, 8).map(|batch| batch.offsets()[0]),
+        Some(0)
+    );
+    world.finish_in_hand(0);
+    world.run_us(2 * SECOND);
+    assert_eq!(world.committed(0), Some(8));
+}
+
+/// Two partitions of ten records, and a consumer without a subscription.
+fn by_hand() -> World {
+    let mut world = World::new(Setup::default());
+    for partition in 0..2 {
+        world.cluster.lock().produce(&tp(partition), 0, 10, 10);
+    }
+    world.start_app();
+    world
+}
+
+fn assign_by_hand(world: &mut World, partition: i32) {
+    let (reply, answer) = crossbeam_channel::bounded(1);
+    let command = Command::Assign {
+        partitions: vec![(tp(partition), Offset::At(0))],
+        reply,
+    };
+    let commands = &world.apps[0].consumer.commands;
+    commands.send(command).expect("there");
+    world.run_us(0);
+    assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
+}
+
+#[test]
+fn assigning_by_hand_commits_what_the_partitions_before_had_finished() {
+    let mut world = by_hand();
+    assign_by_hand(&mut world, 0);
+    assert_eq!(world.next_batch(0, 4).map(|batch| batch.len()), Some(4));
+    world.finish_in_hand(0);
+    assign_by_hand(&mut world, 1);
+    assert_eq!(world.committed(0), Some(4));
+    let batch = world.next_batch(0, 4).expect("records");
+    assert!(batch.partitions().iter().all(|&partition| partition == 1));
+}
+
+#[test]
+fn closing_commits_what_was_assigned_by_hand() {
+    // No rebalance takes these partitions away, so no revoke commits for them.
+    let mut world = by_hand();
+    assign_by_hand(&mut world, 0);
+    world.next_batch(0, 4);
+    world.next_batch(0, 4);
+    let closed = world.close(0, SECOND);
+    world.run_us(100 * MS);
+    assert!(closed.try_recv().is_ok_and(|result| result.is_ok()));
+    assert_eq!(world.committed(0), Some(4), "4 to 7 are in hand");
+}
+
+// ---- seek and pause ----
+
+#[test]
+fn a_seek_hands_out_nothing_from_before() {
+    let mut world = World::reading(one(), 10);
+    world.poll(0);
+    let held = world.poll(0).expect("a record");
+    let answer = world.seek(0, 0, Offset::At(7));
+    assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
+    assert!(held.is_stale());
+    assert_eq!(world.poll(0).map(|record| record.offset()), Some(7));
+    let answer = world.seek(0, 0, Offset::Beginning);
+    assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
+    assert_eq!(world.poll(0).map(|record| record.offset()), Some(0));
+    world.check_committed();
+}
+
+#[test]
+fn a_seek_that_comes_too_early_is_repeated() {
+    let mut world = World::reading(one(), 10);
+    world.cluster.lock().faults.seeks_refused = 60;
+    let answer = world.seek(0, 0, Offset::At(5));
+    world.run_us(20 * MS);
+    assert!(answer.is_empty());
+    assert!(world.poll(0).is_none(), "nothing of the place before");
+    world.run_us(200 * MS);
+    assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
+    assert_eq!(world.poll(0).map(|record| record.offset()), Some(5));
+}
+
+#[test]
+fn a_seek_is_not_repeated_for_ever() {
+    let mut world = World::reading(one(), 10);
+    world.cluster.lock().faults.seeks_refused = usize::MAX;
+    let answer = world.seek(0, 0, Offset::At(5));
+    world.run_us(4_990 * MS);
+    assert!(answer.is_empty());
+    world.run_us(20 * MS);
+    assert_eq!(world.committed(0), Some(0), "a place that was not sought");
+    let error = answer.try_recv().expect("answered").expect_err("refused");
+    assert_eq!(error.kafka_code().map(|code| code.name()), Some("_STATE"));
+}
+
+#[test]
+fn a_seek_ends_when_its_partition_is_taken_away_or_sought_again() {
+    let mut world = World::reading(one(), 10);
+    world.cluster.lock().faults.seeks_refused = 30;
+    let first = world.seek(0, 0, Offset::At(5));
+    let second = world.seek(0, 0, Offset::At(6));
+    assert!(matches!(
+        first.try_recv().expect("answered"),
+        Err(Error::NotAssigned { .. })
+    ));
+    assert!(second.is_empty());
+    world.take_all();
+    world.run_us(10 * MS);
+    assert!(matches!(
+        second.try_recv().expect("answered"),
+        Err(Error::NotAssigned { .. })
+    ));
+    let third = world.seek(0, 0, Offset::At(6));
+    assert!(matches!(
+        third.try_recv().expect("answered"),
+        Err(Error::NotAssigned { .. })
+    ));
+    assert!(!world.owes(0));
+}
+
+#[test]
+fn a_paused_partition_keeps_its_records_and_holds_up_no_other() {
+    let mut world = World::reading(Setup::default(), 20);
+    world.run_us(0);
+    assert!(world.set_paused(0, 0, true));
+    world.cluster.lock().produce(&tp(1), 0, 20, 10);
+    world.run_us(0);
+    let mut seen = 0;
+    while let Some(batch) = world.next_batch(0, 7) {
+        assert!(batch.partitions().iter().all(|&partition| partition == 1));
+        seen += batch.len();
+    }
+    assert_eq!(seen, 40);
+    assert!(world.set_paused(0, 0, false));
+    world.cluster.lock().produce(&tp(0), 0, 5, 10);
+    // The cluster checks that they come in order and complete.
+    world.read_everything();
+}
+
+// ---- errors ----
+
+#[test]
+fn only_errors_that_the_application_can_mend_come_out_of_its_poll() {
+    let mut world = World::reading(one(), 3);
+    let error = |number| SourceEvent::Error(kafka_error(number));
+    world.cluster.lock().give(0, error(-195)); // _TRANSPORT
+    world.cluster.lock().give(0, error(FORBIDDEN));
+    world.run_us(0);
+    let polled = world.apps[0].consumer.poll(Some(Duration::ZERO));
+    let code = polled
+        .expect_err("told")
+        .kafka_code()
+        .map(|code| code.number());
+    assert_eq!(code, Some(FORBIDDEN));
+    assert_eq!(world.poll(0).map(|record| record.offset()), Some(0));
+}
