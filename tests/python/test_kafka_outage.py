@@ -18,7 +18,7 @@ PARTITIONS = 6
 PER_SECOND = 200.0
 AWAY_S = 10.0
 # The handler is quick: what was fetched before the outage is handled by then.
-AT_HAND_S = 1.0
+AT_HAND_S = 3.0
 CONFIG = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000, "auto.commit.interval.ms": 1000}
 # librdkafka waits up to 10 s between two attempts to connect, and a classic member finds the group again after that.
 GO_ON_S = 60.0
