@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -23,6 +24,12 @@ _SERVERS: dict[str, tuple[Callable[[], str | None], str]] = {
     "redis": (redis.unavailable, "TIDEGATE_REQUIRE_REDIS"),
 }
 _SERVER_OF_FIXTURE = {"kafka": "kafka", "kafka3": "kafka3", "redis_server": "redis", "redis_url": "redis"}
+
+
+def pytest_configure() -> None:
+    """A shell that starts this in the background makes it ignore Ctrl-C, and every child would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
