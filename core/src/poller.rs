@@ -230,10 +230,17 @@ impl<S: Source> Poller<S> {
                 let _ = reply.send(result);
             }
             Command::Unsubscribe { reply } => {
+                let was_subscribed = !self.topics.is_empty();
                 self.topics.clear();
                 self.evicted = false;
                 self.answer_pending_assign();
                 self.drop_drain();
+                if was_subscribed {
+                    // The revoke comes later; nothing of the subscription is handed out in between.
+                    for cell in self.assignment.cells() {
+                        cell.advance_state(CellState::Revoking);
+                    }
+                }
                 self.source.unsubscribe();
                 let _ = reply.send(Ok(()));
             }
