@@ -61,6 +61,7 @@ mod clock;
 mod error;
 pub mod log;
 mod partition;
+mod ready;
 mod signal;
 mod sync;
 

@@ -533,6 +533,7 @@ impl<S: Source> Poller<S> {
                 // The application's end is gone: the consumer is being dropped and nothing is finished any more.
                 return false;
             }
+            self.shared.raise_ready();
         }
         true
     }

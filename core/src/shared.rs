@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::log;
 use crate::partition::TopicPartition;
 use crate::queue::Waker;
+use crate::ready::Ready;
 use crate::stats::ConsumerMetrics;
 use crate::tracker::PartitionCell;
 
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) stats: ConsumerMetrics,
     pub(crate) assigned: RwLock<Vec<Arc<PartitionCell>>>,
     pub(crate) librdkafka_stats: Mutex<Option<String>>,
+    /// Armed while an application in an event loop waits to be told.
+    pub(crate) ready: Ready,
     events: Sender<AppEvent>,
     /// The application has something in `events`; looked at once per record handed out.
     attention: AtomicBool,
@@ -62,6 +65,7 @@ impl Shared {
             stats: ConsumerMetrics::default(),
             assigned: RwLock::new(Vec::new()),
             librdkafka_stats: Mutex::new(None),
+            ready: Ready::new(),
             events,
             attention: AtomicBool::new(false),
             calls: AtomicU64::new(0),
@@ -77,6 +81,14 @@ impl Shared {
         // The receiver is gone only while the consumer is dropped, when nobody is there to be told.
         let _ = self.events.send(event);
         self.set_attention();
+        self.raise_ready();
+    }
+
+    /// To be called after leaving something for the application, a batch or an event.
+    pub(crate) fn raise_ready(&self) {
+        if !self.ready.raise() {
+            log::warn(format_args!("the ready callback panicked; it stays set"));
+        }
     }
 
     pub(crate) fn set_attention(&self) {

@@ -178,6 +178,12 @@ impl Hand {
         self.pending_rows
     }
 
+    /// True when there are rows here that were not handed out yet, those of paused partitions apart.
+    pub(crate) fn has_more(&self) -> bool {
+        self.pending_rows > 0
+            || matches!(&self.in_hand, InHand::Record(cursor) if cursor.row + 1 < cursor.batch.len())
+    }
+
     /// Brings back what waited for a resume, or was taken away meanwhile.
     pub(crate) fn unhold(&mut self) {
         let waits = |batch: &RecordBatch| {

@@ -457,6 +457,7 @@ impl Consumer {
     /// the next call hands it out again. For callers that could not pass it on, because a signal came in between.
     pub fn put_back(&self, lease: Option<&RecordBatch>) {
         self.hand.lock().put_back(lease);
+        self.arm(true);
     }
 
     /// Notes that a leased batch is finished; see [`RecordBatch::acknowledge`].

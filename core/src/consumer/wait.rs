@@ -1,5 +1,6 @@
 //! Waiting for records, and doing meanwhile what the poller asks of the application's thread.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Select, Sender};
@@ -11,6 +12,35 @@ use crate::error::{Error, Result};
 use crate::shared::AppEvent;
 
 impl Consumer {
+    /// Calls `notify` when a polling call may give something: for event loops, which cannot wait in here.
+    ///
+    /// Once after each polling call that found nothing (`Ok(None)` or `false`, also at a timeout of zero) or failed, as soon as
+    /// there is something: records, also those of a partition that was resumed, a rebalance callback to run, an error, a
+    /// partition's end, [`Consumer::wake`], [`Consumer::close`]. At once when something waits already, also when this is
+    /// called. Now and then there is nothing after all. So: reset whatever `notify` sets, then poll until nothing is found,
+    /// then wait for it. `None` ends it.
+    ///
+    /// `notify` runs on the thread that causes it, often the one that fetches, so it must be short (set a flag, write to an
+    /// eventfd) and may call nothing of the consumer. No lock is held meanwhile; a panic in it is caught and logged. One that
+    /// was replaced may still be running on another thread when this returns, and is dropped when it is done.
+    pub fn set_ready_callback(&self, notify: Option<Box<dyn Fn() + Send + Sync>>) {
+        self.shared.ready.set(notify.map(Arc::from));
+        self.arm(true);
+    }
+
+    /// The ready callback is owed from here on; at once when something came since the last look, or, with `with_hand`, was
+    /// left here.
+    pub(super) fn arm(&self, with_hand: bool) {
+        self.shared.ready.arm();
+        if !self.gate.channel().is_empty()
+            || self.shared.wants_attention()
+            || self.is_closed()
+            || (with_hand && self.hand.lock().has_more())
+        {
+            self.shared.raise_ready();
+        }
+    }
+
     /// Finishes what is in hand, then waits until `hand_out` gives something, the deadline, a wake-up or close.
     pub(super) fn wait_for<T>(
         &self,
@@ -36,8 +66,9 @@ impl Consumer {
         let _busy = Busy(self);
         let mut woken = false;
         loop {
-            woken |= self.attend()?;
+            woken |= self.attend().inspect_err(|_| self.arm(true))?;
             if self.is_closed() {
+                self.arm(false);
                 return Ok(None);
             }
             let over = woken || deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -53,10 +84,12 @@ impl Consumer {
             {
                 return Ok(Some(item));
             }
+            drop(hand);
             if over {
+                // What may be left here was too little for this call.
+                self.arm(false);
                 return Ok(None);
             }
-            drop(hand);
             self.park(deadline);
         }
     }

@@ -1,13 +1,15 @@
-//! Every interleaving of the threads that share a [`PartitionCell`] or a [`Level`], each story as short as it can be.
+//! Every interleaving of the threads that share a [`PartitionCell`], a [`Level`] or a [`Ready`], each story as short as it can be.
 
 use std::io::Write as _;
 use std::sync::atomic::AtomicUsize;
 
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
 use crate::level::Level;
 use crate::partition::{Generation, TopicPartition};
+use crate::ready::Ready;
 use crate::tracker::{CellState, PartitionCell};
 
 /// Runs `story` in every interleaving and says how many there were.
@@ -208,5 +210,76 @@ fn a_poller_that_pushes_and_looks_again_is_woken_too() {
         // What is left now is more than half of the gate, so the pop after it is the one that wakes.
         let woken = level.remove(8) || woken;
         assert!(goes_on || woken, "the poller sleeps for ever");
+    });
+}
+
+/// What the application is told of, and how often it was told.
+struct Told {
+    ready: Ready,
+    something: AtomicBool,
+    calls: std::sync::Arc<AtomicUsize>,
+}
+
+impl Told {
+    fn new() -> Arc<Told> {
+        let calls = std::sync::Arc::new(AtomicUsize::new(0));
+        let counted = std::sync::Arc::clone(&calls);
+        let ready = Ready::new();
+        ready.set(Some(std::sync::Arc::new(move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        })));
+        let something = AtomicBool::new(false);
+        Arc::new(Told {
+            ready,
+            something,
+            calls,
+        })
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The weakest orders that a channel could have.
+    fn leave_something(&self) {
+        self.something.store(true, Ordering::Relaxed);
+        assert!(self.ready.raise());
+    }
+
+    fn found_nothing(&self) {
+        self.ready.arm();
+        if self.something.load(Ordering::Relaxed) {
+            assert!(self.ready.raise());
+        }
+    }
+}
+
+#[test]
+fn an_event_loop_that_found_nothing_is_told() {
+    explore("a batch beside a poll that found nothing", || {
+        let told = Told::new();
+        assert!(told.ready.raise(), "armed from the start");
+        let before = told.calls();
+        assert_eq!(before, 1);
+        let other = Arc::clone(&told);
+        let poller = thread::spawn(move || other.leave_something());
+        told.found_nothing();
+        joined(poller);
+        assert_eq!(told.calls() - before, 1, "told, and once");
+    });
+}
+
+#[test]
+fn two_who_leave_something_tell_once() {
+    explore("a batch beside a wake-up", || {
+        let told = Told::new();
+        let others: Vec<_> = (0..2)
+            .map(|_| {
+                let told = Arc::clone(&told);
+                thread::spawn(move || told.leave_something())
+            })
+            .collect();
+        others.into_iter().for_each(joined);
+        assert_eq!(told.calls(), 1);
     });
 }

@@ -8,6 +8,8 @@
 mod level;
 #[path = "../../../core/src/partition.rs"]
 mod partition;
+#[path = "../../../core/src/ready.rs"]
+mod ready;
 #[path = "../../../core/src/sync.rs"]
 mod sync;
 #[path = "../../../core/src/tracker.rs"]

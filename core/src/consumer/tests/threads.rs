@@ -21,9 +21,9 @@ use crate::source::lookup::Reset;
 use crate::source::scripted::ClusterHandle;
 
 const PARTITIONS: i32 = 6;
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
-fn cluster(protocol: Protocol) -> ClusterHandle {
+pub(super) fn cluster(protocol: Protocol) -> ClusterHandle {
     let clock = Arc::new(SystemClock::new());
     let cluster = ClusterHandle::new(clock, Reset::Beginning, protocol);
     cluster.lock().one_thread = false;
@@ -33,7 +33,7 @@ fn cluster(protocol: Protocol) -> ClusterHandle {
     cluster
 }
 
-fn consumer(cluster: &ClusterHandle) -> (Consumer, usize) {
+pub(super) fn consumer(cluster: &ClusterHandle) -> (Consumer, usize) {
     let waker = Arc::new(Waker::default());
     let source = cluster.join(&waker);
     let me = source.me;
@@ -58,13 +58,13 @@ fn consumer(cluster: &ClusterHandle) -> (Consumer, usize) {
     (consumer, me)
 }
 
-fn everything_to(cluster: &ClusterHandle, me: usize) {
+pub(super) fn everything_to(cluster: &ClusterHandle, me: usize) {
     let target = (0..PARTITIONS).map(|partition| (tp(partition), me));
     cluster.lock().rebalance(target.collect());
 }
 
 /// Tells the cluster what was handed out or finished.
-fn note(cluster: &ClusterHandle, me: usize, batch: &RecordBatch, finished: bool) {
+pub(super) fn note(cluster: &ClusterHandle, me: usize, batch: &RecordBatch, finished: bool) {
     let mut cluster = cluster.lock();
     for record in batch {
         if finished {
