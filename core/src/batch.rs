@@ -275,6 +275,10 @@ pub struct Run<'b> {
     pub rows: Range<usize>,
     /// The arena that the rows' bytes lie in, as an index into [`RecordBatch::arenas`].
     pub arena: usize,
+    /// The leader epoch that the rows were written under, if the broker said so.
+    pub leader_epoch: Option<i32>,
+    /// Whose clock the rows' timestamps are from.
+    pub timestamp_type: TimestampType,
 }
 
 /// Records in columns: row `i` is the same record in every column.
@@ -422,6 +426,12 @@ impl RecordBatch {
         self.spans(&self.data.keys)
     }
 
+    /// False when no record has headers, so that none need be looked at; true when one may have.
+    #[must_use]
+    pub fn has_headers(&self) -> bool {
+        !self.data.headers.length.is_empty()
+    }
+
     fn spans<'a>(&self, spans: &'a Spans) -> (&'a [u32], &'a [i32]) {
         (
             &spans.start[self.start..self.end],
@@ -449,6 +459,8 @@ impl RecordBatch {
             generation: run.cell.generation(),
             rows: rows.start - self.start..rows.end - self.start,
             arena: run.arena as usize,
+            leader_epoch: (run.leader_epoch >= 0).then_some(run.leader_epoch),
+            timestamp_type: run.timestamp_type,
         })
     }
 

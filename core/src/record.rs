@@ -133,6 +133,20 @@ pub struct Headers<'b> {
     block: &'b [u8],
 }
 
+impl<'b> Headers<'b> {
+    /// The headers that [`Headers::as_bytes`] gave. Bytes that are none end the iteration early.
+    #[must_use]
+    pub fn from_bytes(block: &'b [u8]) -> Headers<'b> {
+        Headers { block }
+    }
+
+    /// What is left of them, encoded, in the batch's memory: for faces that cannot hold a Rust iterator.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'b [u8] {
+        self.block
+    }
+}
+
 impl<'b> Iterator for Headers<'b> {
     type Item = Header<'b>;
 

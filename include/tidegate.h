@@ -1,0 +1,1022 @@
+/*
+ * Tidegate for C: consume and produce at the engine's full speed, and lose nothing. Generated from ffi/src: do not edit.
+ *
+ * Conventions
+ *
+ * Results. A function that can fail returns a tg_status: TG_OK, TG_NOTHING (no error, and nothing came in time) or an error, all of
+ *   which are >= 100. Results come through pointers, which are written on TG_OK only, unless a comment says more. A function that
+ *   returns something else cannot fail, or says what it returns then.
+ * Errors. tg_last_error() has the whole error of the call of this thread that failed last: code, Kafka's code, argument, text. It stays
+ *   until the next call of this thread that fails.
+ * Ownership. What a function made through a `tg_x **` is yours until tg_x_free(); pointers that lead into it end with it. What you
+ *   pass in is copied during the call, unless a comment says more.
+ * Handles are no addresses: never look into them. A handle that is NULL, was freed or is of another kind is TG_ERROR_ARGUMENT, and freeing
+ *   twice is that error too; freeing NULL does nothing. An object that is freed while another thread is in a call with it ends when that
+ *   call has returned.
+ * Closing is not freeing: a closed consumer or producer answers TG_ERROR_CLOSED until it is freed. Closing twice is fine. Both always return.
+ * Threads. Any function may be called by any thread at any time; only the polling calls of one consumer are for one thread at a time, and
+ *   TG_ERROR_CONCURRENT_USE tells a second one. Callbacks run where their comment says, never under a lock.
+ * fork(). The child gets TG_ERROR_FORKED for what its parent made, at once, and may free it; it makes its own.
+ * Texts that you pass in are UTF-8 and end with a NUL. Texts and bytes that come out have a pointer and a length (tg_bytes); the texts of
+ *   tg_error and tg_topic_partition end with a NUL. Keys and values are bytes; a NULL pointer is null, an empty value is not.
+ * Units are in the names: _ms, _us, _bytes. Offsets of positions and commits are those of the record to be read next.
+ * Signals. No function changes a signal's handler, and a broker that goes away raises no SIGPIPE.
+ * Unloading. The library has threads while a client lives: free all clients before dlclose().
+ *
+ * A program checks at its start that tg_abi_version() == TG_ABI_VERSION.
+ */
+
+
+#ifndef TIDEGATE_H
+#define TIDEGATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Waits without a limit, where a function's comment allows that.
+ */
+#define TG_FOREVER (-1)
+
+/**
+ * The first record that is there.
+ */
+#define TG_OFFSET_BEGINNING (-2)
+
+/**
+ * Behind the last record.
+ */
+#define TG_OFFSET_END (-1)
+
+/**
+ * Where the group has committed, or where `auto.offset.reset` leads.
+ */
+#define TG_OFFSET_STORED (-1000)
+
+/**
+ * No offset.
+ */
+#define TG_OFFSET_NONE (-1001)
+
+/**
+ * `TG_OFFSET_TAIL_BASE - n`: n records before the end.
+ */
+#define TG_OFFSET_TAIL_BASE (-2000)
+
+/**
+ * Grows by one whenever a program compiled against an older header would go wrong. A program checks at its start that
+ * `tg_abi_version() == TG_ABI_VERSION`.
+ */
+#define TG_ABI_VERSION 0
+
+/**
+ * What a function answers. 0 is success, 1 is "nothing came in time", everything from 100 on is an error: the numbers are
+ * those of the other languages' faces and are never reused.
+ */
+enum tg_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * It worked.
+   */
+  TG_OK = 0,
+  /**
+   * No error, and nothing to give: the time is over, or the wait was ended by tg_consumer_wake() or a close.
+   */
+  TG_NOTHING = 1,
+  /**
+   * The configuration has problems; tg_last_error() lists all of them.
+   */
+  TG_ERROR_CONFIG = 100,
+  /**
+   * An argument that cannot be used: NULL, a freed handle, a negative number, ...
+   */
+  TG_ERROR_ARGUMENT = 101,
+  /**
+   * The handle was closed.
+   */
+  TG_ERROR_CLOSED = 200,
+  /**
+   * Another thread is polling this consumer.
+   */
+  TG_ERROR_CONCURRENT_USE = 201,
+  /**
+   * The handle was made before fork() and is used in the child.
+   */
+  TG_ERROR_FORKED = 202,
+  /**
+   * A bounded wait ran out.
+   */
+  TG_ERROR_TIMED_OUT = 300,
+  /**
+   * The producer's queue stayed full; the record was not accepted.
+   */
+  TG_ERROR_QUEUE_FULL = 301,
+  /**
+   * The partition is not assigned to this consumer.
+   */
+  TG_ERROR_NOT_ASSIGNED = 400,
+  /**
+   * The records belong to an earlier assignment of their partition.
+   */
+  TG_ERROR_STALE = 401,
+  /**
+   * librdkafka or the broker refused: see tg_error.kafka_code.
+   */
+  TG_ERROR_KAFKA = 500,
+  /**
+   * A callback of the application failed.
+   */
+  TG_ERROR_CALLBACK = 600,
+  /**
+   * A defect of the library, caught before it could harm the caller. Please report its text.
+   */
+  TG_ERROR_INTERNAL = 700,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum tg_status tg_status;
+#else
+typedef int32_t tg_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Whose clock a timestamp is from.
+ */
+enum tg_timestamp_type
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * There is no timestamp.
+   */
+  TG_TIMESTAMP_NONE = 0,
+  /**
+   * The producer's.
+   */
+  TG_TIMESTAMP_CREATE_TIME = 1,
+  /**
+   * The broker's, at append.
+   */
+  TG_TIMESTAMP_LOG_APPEND_TIME = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum tg_timestamp_type tg_timestamp_type;
+#else
+typedef int32_t tg_timestamp_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Which client a configuration is for.
+ */
+enum tg_client
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * tg_consumer.
+   */
+  TG_CLIENT_CONSUMER = 0,
+  /**
+   * tg_producer.
+   */
+  TG_CLIENT_PRODUCER = 1,
+  /**
+   * tg_admin.
+   */
+  TG_CLIENT_ADMIN = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum tg_client tg_client;
+#else
+typedef int32_t tg_client;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Records in columns: row `i` is the same record in every column. Immutable; any thread may read it, also when its consumer was
+ * closed or freed. tg_batch_free() ends it and everything that its pointers lead to.
+ */
+typedef struct tg_batch tg_batch;
+
+/**
+ * A configuration: names and values, as librdkafka or the Java client call them.
+ */
+typedef struct tg_config tg_config;
+
+/**
+ * What tg_config_check() found.
+ */
+typedef struct tg_config_report tg_config_report;
+
+/**
+ * Reads records of a group, or of partitions assigned by hand. The polling calls (poll, next_batch, fill_batch, lease_batch, run)
+ * may be made by one thread at a time (TG_ERROR_CONCURRENT_USE otherwise), everything else by any thread, also meanwhile.
+ *
+ * A record is finished, and its offset may be committed, when the program asks for the next one (or batch), or acknowledges it; what
+ * was leased, only when it is acknowledged. With `enable.auto.commit` (the default) what is finished is committed every
+ * `auto.commit.interval.ms`, when partitions are taken away, and at close.
+ *
+ * After tg_consumer_close() every function but the free one, the statistics and a second close answers TG_ERROR_CLOSED; in a forked
+ * child TG_ERROR_FORKED.
+ */
+typedef struct tg_consumer tg_consumer;
+
+/**
+ * A list of partitions that the library made; tg_partitions_free() ends it.
+ */
+typedef struct tg_partitions tg_partitions;
+
+/**
+ * A text that the library made; tg_text_free() ends it.
+ */
+typedef struct tg_text tg_text;
+
+/**
+ * Bytes in the library's memory. They do not end with a NUL.
+ */
+typedef struct tg_bytes {
+  /**
+   * Where they begin; NULL means null: no key, a tombstone. Empty is not null.
+   */
+  const uint8_t *data;
+  /**
+   * How many.
+   */
+  size_t length;
+} tg_bytes;
+
+/**
+ * Consecutive rows of one partition, assignment and arena: what is the same for all of them is told once.
+ */
+typedef struct tg_run {
+  /**
+   * The topic's name, UTF-8.
+   */
+  struct tg_bytes topic;
+  /**
+   * The partition.
+   */
+  int32_t partition;
+  /**
+   * The leader epoch that the records were written under; -1 when not known.
+   */
+  int32_t leader_epoch;
+  /**
+   * The assignment that the rows belong to.
+   */
+  uint64_t generation;
+  /**
+   * The first row.
+   */
+  size_t first;
+  /**
+   * How many rows.
+   */
+  size_t count;
+  /**
+   * The memory that keys and values of these rows lie in: row `i` has its value at `arena.data + value_starts[i]`.
+   */
+  struct tg_bytes arena;
+  /**
+   * Whose clock the rows' timestamps are from.
+   */
+  tg_timestamp_type timestamp_type;
+} tg_run;
+
+/**
+ * The columns of a batch; each array has `count` elements (`runs` has `run_count`). Valid until tg_batch_free().
+ */
+typedef struct tg_columns {
+  /**
+   * How many records.
+   */
+  size_t count;
+  /**
+   * Each record's partition.
+   */
+  const int32_t *partitions;
+  /**
+   * Each record's offset.
+   */
+  const int64_t *offsets;
+  /**
+   * Milliseconds since 1970, -1 for none.
+   */
+  const int64_t *timestamps_ms;
+  /**
+   * Where each key begins in its run's arena, in bytes.
+   */
+  const uint32_t *key_starts;
+  /**
+   * How long each key is in bytes, -1 for none.
+   */
+  const int32_t *key_lengths;
+  /**
+   * Where each value begins in its run's arena, in bytes.
+   */
+  const uint32_t *value_starts;
+  /**
+   * How long each value is in bytes, -1 for a tombstone.
+   */
+  const int32_t *value_lengths;
+  /**
+   * The runs, in the order of their rows; together they cover every row.
+   */
+  const struct tg_run *runs;
+  /**
+   * How many runs.
+   */
+  size_t run_count;
+} tg_columns;
+
+/**
+ * A record. The pointers lead into its batch and are valid as long as that: until tg_batch_free() for a record of a batch, until
+ * the next polling call or tg_consumer_free() for one of tg_consumer_poll().
+ */
+typedef struct tg_record {
+  /**
+   * The topic's name, UTF-8.
+   */
+  struct tg_bytes topic;
+  /**
+   * The partition.
+   */
+  int32_t partition;
+  /**
+   * The leader epoch that it was written under; -1 when not known.
+   */
+  int32_t leader_epoch;
+  /**
+   * Its own offset.
+   */
+  int64_t offset;
+  /**
+   * Milliseconds since 1970; -1 when there is no timestamp.
+   */
+  int64_t timestamp_ms;
+  /**
+   * Whose clock the timestamp is from.
+   */
+  tg_timestamp_type timestamp_type;
+  /**
+   * The key; `data` is NULL when there is none.
+   */
+  struct tg_bytes key;
+  /**
+   * The value; `data` is NULL for a tombstone.
+   */
+  struct tg_bytes value;
+  /**
+   * The headers, to be read with tg_header_next().
+   */
+  struct tg_bytes headers;
+  /**
+   * The assignment that it belongs to.
+   */
+  uint64_t generation;
+} tg_record;
+
+/**
+ * One problem of a configuration. The texts live as long as what they were read from.
+ */
+typedef struct tg_config_problem {
+  /**
+   * The property, as it was written.
+   */
+  const char *property;
+  /**
+   * Its value, as it was written; secrets are replaced.
+   */
+  const char *value;
+  /**
+   * What is wrong.
+   */
+  const char *reason;
+  /**
+   * What to write instead.
+   */
+  const char *remedy;
+  /**
+   * True for a problem that keeps a client from starting, false for a warning.
+   */
+  bool is_error;
+} tg_config_problem;
+
+/**
+ * A partition and, where that has a meaning, an offset: always that of the record to be read *next*.
+ */
+typedef struct tg_topic_partition {
+  /**
+   * The topic, NUL-terminated.
+   */
+  const char *topic;
+  /**
+   * The partition, 0 or more.
+   */
+  int32_t partition;
+  /**
+   * An offset (0 or more), or one of the TG_OFFSET_ numbers.
+   */
+  int64_t offset;
+} tg_topic_partition;
+
+/**
+ * Called with partitions; they are the library's and end with the call. A result other than 0 makes the polling call fail with
+ * TG_ERROR_CALLBACK; the rebalance goes on.
+ */
+typedef int (*tg_partitions_callback)(struct tg_consumer *consumer,
+                                      const struct tg_topic_partition *partitions,
+                                      size_t count,
+                                      void *user_data);
+
+/**
+ * Called once when the library needs `user_data` no more.
+ */
+typedef void (*tg_free_callback)(void *user_data);
+
+/**
+ * What to call at rebalances; each may be NULL. They run on the thread that polls or closes the consumer, never under a lock, and may
+ * call the library, except for this consumer's polling calls, which answer TG_ERROR_CONCURRENT_USE.
+ */
+typedef struct tg_rebalance_callbacks {
+  /**
+   * Partitions were added. A seek in here takes effect before any record of them is handed out.
+   */
+  tg_partitions_callback on_assign;
+  /**
+   * Partitions are about to be taken away; commits for them still work.
+   */
+  tg_partitions_callback on_revoke;
+  /**
+   * Partitions are gone, and may have a new owner; commits for them fail.
+   */
+  tg_partitions_callback on_lost;
+  /**
+   * The end of a partition was fetched (only with `enable.partition.eof`); the offset is that of the next record to be written.
+   */
+  tg_partitions_callback on_partition_eof;
+  /**
+   * Given to each callback.
+   */
+  void *user_data;
+  /**
+   * Called when the callbacks were replaced or the consumer has ended; may be NULL.
+   */
+  tg_free_callback free_user_data;
+} tg_rebalance_callbacks;
+
+/**
+ * An error, whole. All texts are UTF-8 and end with a NUL.
+ */
+typedef struct tg_error {
+  /**
+   * What kind of error.
+   */
+  tg_status status;
+  /**
+   * Kafka's own code as librdkafka numbers it (negative: librdkafka's own); 0 where there is none.
+   */
+  int32_t kafka_code;
+  /**
+   * The same call may succeed later without a change.
+   */
+  bool is_retriable;
+  /**
+   * The handle is of no more use: close it and make a new one.
+   */
+  bool is_fatal;
+  /**
+   * Kafka's name of the code, such as "_TIMED_OUT"; NULL where there is none.
+   */
+  const char *kafka_name;
+  /**
+   * The argument that was wrong, or the first wrong property of a configuration; NULL where there is none.
+   */
+  const char *argument;
+  /**
+   * What went wrong and what to do instead; never NULL.
+   */
+  const char *message;
+  /**
+   * Every problem of a configuration; `problem_count` of them.
+   */
+  const struct tg_config_problem *problems;
+  /**
+   * How many problems.
+   */
+  size_t problem_count;
+} tg_error;
+
+/**
+ * A header of a record; valid as long as the record.
+ */
+typedef struct tg_header {
+  /**
+   * The name as sent; Kafka asks for UTF-8, brokers do not check.
+   */
+  struct tg_bytes name;
+  /**
+   * The value; `data` is NULL for null.
+   */
+  struct tg_bytes value;
+} tg_header;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The ABI version of the library that runs, as a symbol for tools that do not call it; see TG_ABI_VERSION.
+ */
+extern const uint32_t tg_abi;
+
+/**
+ * How many records; 0 for NULL and a freed batch. Any thread.
+ */
+size_t tg_batch_count(const struct tg_batch *batch);
+
+/**
+ * The memory that the batch holds on to, in bytes; 0 for NULL and a freed batch. Any thread.
+ */
+size_t tg_batch_size_bytes(const struct tg_batch *batch);
+
+/**
+ * The columns, without a copy. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and a freed batch.
+ */
+tg_status tg_batch_columns(const struct tg_batch *batch, struct tg_columns *columns);
+
+/**
+ * The record in row `row`. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a freed batch, and a row beyond the end.
+ */
+tg_status tg_batch_record(const struct tg_batch *batch, size_t row, struct tg_record *record);
+
+/**
+ * A batch of some of the rows, which shares the memory and is freed for itself. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a freed batch, and rows beyond the end.
+ */
+tg_status tg_batch_slice(const struct tg_batch *batch, size_t first, size_t count, struct tg_batch **slice);
+
+/**
+ * Notes that `count` records from row `first` on are finished, so that they may be committed: in any order, by any thread, also
+ * twice. Only batches of tg_consumer_lease_batch() need it; others are finished by asking for the next one.
+ *
+ * @return TG_ERROR_STALE when a partition was revoked, lost or sought meanwhile (the others are noted); TG_ERROR_ARGUMENT
+ *         for NULL, a freed batch, and rows beyond the end.
+ */
+tg_status tg_batch_acknowledge(const struct tg_batch *batch,
+                               size_t first,
+                               size_t count);
+
+/**
+ * Gives back leased records that will not be finished here because their partition is being revoked (tg_batch_is_stale()):
+ * the revoke then need not wait for them, and the partition's next owner handles them. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a freed batch, and rows beyond the end.
+ */
+tg_status tg_batch_release(const struct tg_batch *batch,
+                           size_t first,
+                           size_t count);
+
+/**
+ * True when the partition of row `row` was revoked, lost or sought since the batch was fetched: whoever owns it now handles the
+ * record. Also true for NULL, a freed batch and a row beyond the end. Any thread.
+ */
+bool tg_batch_is_stale(const struct tg_batch *batch,
+                       size_t row);
+
+/**
+ * Ends a batch: the pointers of its columns, records and headers lead nowhere any more. Its consumer need not live. A batch that
+ * was not leased stays in hand: only asking for the next one, or a commit, finishes it. NULL does nothing; freeing twice is
+ * TG_ERROR_ARGUMENT. Any thread.
+ */
+tg_status tg_batch_free(struct tg_batch *batch);
+
+/**
+ * A new, empty configuration; tg_config_free() ends it. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for `config` NULL.
+ */
+tg_status tg_config_new(struct tg_config **config);
+
+/**
+ * Sets a property; a value set before is replaced. Nothing is checked here: tg_config_check() and the clients do, and tell
+ * all problems together. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a text that is not UTF-8, and a freed handle.
+ */
+tg_status tg_config_set(struct tg_config *config,
+                        const char *name,
+                        const char *value);
+
+/**
+ * Looks for everything that is wrong or doubtful, without connecting; tg_config_report_free() ends the report. Any thread.
+ *
+ * @param client a tg_client number.
+ * @return TG_OK also when there are problems: look at the report. TG_ERROR_ARGUMENT for NULL, a freed handle and an unknown
+ *         client.
+ */
+tg_status tg_config_check(const struct tg_config *config,
+                          int32_t client,
+                          struct tg_config_report **report);
+
+/**
+ * How many problems a report holds, errors first; 0 for NULL and a freed report. Any thread.
+ */
+size_t tg_config_report_count(const struct tg_config_report *report);
+
+/**
+ * The problems as an array of tg_config_report_count() elements, valid until the report is freed; NULL for NULL, a freed
+ * report and one without problems. Any thread.
+ */
+const struct tg_config_problem *tg_config_report_data(const struct tg_config_report *report);
+
+/**
+ * Ends a report. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
+ */
+tg_status tg_config_report_free(struct tg_config_report *report);
+
+/**
+ * Ends a configuration; clients made with it keep their copy. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any
+ * thread.
+ */
+tg_status tg_config_free(struct tg_config *config);
+
+/**
+ * A consumer with this configuration; it connects in the background, so a broker that is away is no error here.
+ * tg_consumer_free() ends it. Any thread.
+ *
+ * @return TG_ERROR_CONFIG with every problem of the configuration; TG_ERROR_KAFKA when librdkafka cannot start;
+ *         TG_ERROR_ARGUMENT for NULL and a freed configuration.
+ */
+tg_status tg_consumer_new(const struct tg_config *config, struct tg_consumer **consumer);
+
+/**
+ * Joins the group for these topics; a name that begins with '^' is a regular expression. What was subscribed to before is
+ * replaced. A topic that does not exist is waited for, with a warning in the log. Any thread.
+ *
+ * @param callbacks what to call at rebalances, copied; NULL for nothing.
+ * @return TG_ERROR_ARGUMENT for NULL, a freed consumer, no topic, an empty name, or a configuration without `group.id`; then
+ *         `free_user_data` is not called.
+ */
+tg_status tg_consumer_subscribe(struct tg_consumer *consumer,
+                                const char *const *topics,
+                                size_t count,
+                                const struct tg_rebalance_callbacks *callbacks);
+
+/**
+ * Leaves the group and stops reading. What is finished is committed first. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and a freed consumer.
+ */
+tg_status tg_consumer_unsubscribe(struct tg_consumer *consumer);
+
+/**
+ * The next record. Asking for it finishes the one handed out before.
+ *
+ * @param timeout_ms 0 or more; TG_FOREVER waits until there is a record or the consumer is closed.
+ * @param record is filled on TG_OK; its pointers are good until the next polling call or tg_consumer_free().
+ * @return TG_NOTHING when the time is over, and after tg_consumer_wake() or a close; TG_ERROR_CONCURRENT_USE;
+ *         TG_ERROR_CALLBACK; TG_ERROR_KAFKA for what only the program can mend (no permission, a fatal error);
+ *         TG_ERROR_ARGUMENT for NULL, a freed consumer, and another negative time.
+ */
+tg_status tg_consumer_poll(struct tg_consumer *consumer, int64_t timeout_ms, struct tg_record *record);
+
+/**
+ * Keeps the record that tg_consumer_poll() gave last beyond the next call, as a batch of one row. Same thread as the poll.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a freed consumer, and when no record was polled.
+ */
+tg_status tg_consumer_keep_polled(struct tg_consumer *consumer,
+                                  struct tg_batch **kept);
+
+/**
+ * The next batch: returns as soon as there are records. Asking for it finishes the batch handed out before. tg_batch_free() ends the
+ * batch.
+ *
+ * @param timeout_ms as for tg_consumer_poll().
+ * @param max_records the most records, 0 for no limit; never more than `max.poll.records`.
+ * @param batch is filled on TG_OK, and NULL on TG_NOTHING.
+ * @return as tg_consumer_poll().
+ */
+tg_status tg_consumer_next_batch(struct tg_consumer *consumer,
+                                 int64_t timeout_ms,
+                                 size_t max_records,
+                                 struct tg_batch **batch);
+
+/**
+ * Up to `records` records: waits until there are so many, or until the time is over, and then gives what there is.
+ *
+ * @param timeout_ms 0 or more.
+ * @param records 1 or more.
+ * @return as tg_consumer_next_batch(); TG_ERROR_ARGUMENT for 0 records.
+ */
+tg_status tg_consumer_fill_batch(struct tg_consumer *consumer,
+                                 int64_t timeout_ms,
+                                 size_t records,
+                                 struct tg_batch **batch);
+
+/**
+ * As tg_consumer_next_batch(), but the records are finished only by tg_batch_acknowledge() (in any order, by any thread), never by
+ * asking for more.
+ *
+ * @return as tg_consumer_next_batch().
+ */
+tg_status tg_consumer_lease_batch(struct tg_consumer *consumer,
+                                  int64_t timeout_ms,
+                                  size_t max_records,
+                                  struct tg_batch **batch);
+
+/**
+ * Everything that was handed out and not leased counts as finished, without asking for more. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and a freed consumer.
+ */
+tg_status tg_consumer_finish_in_hand(struct tg_consumer *consumer);
+
+/**
+ * Makes a waiting polling call, or the next one, return TG_NOTHING at once. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and a freed consumer.
+ */
+tg_status tg_consumer_wake(struct tg_consumer *consumer);
+
+/**
+ * What an event loop waits for: a file descriptor that is readable while a polling call with a timeout of 0 would give something
+ * (on Windows an event handle that is signalled then). After it became readable, poll until TG_NOTHING: that makes it unreadable
+ * again. Never read from it or close it; it ends with tg_consumer_free(). Any thread; the same one at each call.
+ *
+ * @return -1 when the system has no descriptor left, and for NULL and a freed consumer; see tg_last_error().
+ */
+ptrdiff_t tg_consumer_ready_fd(struct tg_consumer *consumer);
+
+/**
+ * The numbers so far as one JSON object; also of a closed consumer. tg_text_free() ends the text. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and a freed consumer.
+ */
+tg_status tg_consumer_stats_json(const struct tg_consumer *consumer, struct tg_text **json);
+
+/**
+ * Commits what is finished, leaves the group and ends the background thread. Records handed out and not finished are not committed:
+ * call tg_consumer_finish_in_hand() or tg_consumer_commit() before, if they are done. Always returns within `timeout_ms` and a little;
+ * closing twice is fine; a waiting polling call of another thread returns. Batches stay valid. Any thread.
+ *
+ * @return TG_ERROR_TIMED_OUT when the group could not be left in time: it is left in the background then. TG_ERROR_ARGUMENT for NULL,
+ *         a freed consumer, and a negative time.
+ */
+tg_status tg_consumer_close(struct tg_consumer *consumer,
+                            int64_t timeout_ms);
+
+/**
+ * Ends a consumer; one that was not closed is closed, for at most five seconds. A polling call of another thread ends with TG_NOTHING,
+ * batches stay valid. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
+ */
+tg_status tg_consumer_free(struct tg_consumer *consumer);
+
+/**
+ * The error of the call of this thread that failed last, or NULL when none has. It is valid until the next call of this
+ * thread that fails, or tg_clear_error(); a call that succeeds leaves it alone. Cannot fail.
+ */
+const struct tg_error *tg_last_error(void);
+
+/**
+ * Forgets the error of this thread. Cannot fail.
+ */
+void tg_clear_error(void);
+
+/**
+ * The name of a status, such as "ARGUMENT"; static, "UNKNOWN" for a number that is none. Any thread; cannot fail.
+ */
+const char *tg_status_name(int32_t status);
+
+/**
+ * Reads these partitions from their offsets (0 or more, or a TG_OFFSET_ number) without joining a group; replaces what was assigned.
+ * A count of 0 stops reading. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a freed consumer, a negative partition, an offset that is none, and a consumer that is subscribed.
+ */
+tg_status tg_consumer_assign(struct tg_consumer *consumer,
+                             const struct tg_topic_partition *partitions,
+                             size_t count);
+
+/**
+ * The partitions that this consumer reads, without offsets. tg_partitions_free() ends the list. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and a freed consumer.
+ */
+tg_status tg_consumer_assignment(const struct tg_consumer *consumer, struct tg_partitions **partitions);
+
+/**
+ * Goes on from another place in an assigned partition. Records fetched before are not handed out any more, and acknowledging them
+ * changes nothing. Any thread.
+ *
+ * @return TG_ERROR_NOT_ASSIGNED; TG_ERROR_ARGUMENT for NULL, a freed consumer, and an offset that is none.
+ */
+tg_status tg_consumer_seek(struct tg_consumer *consumer,
+                           const char *topic,
+                           int32_t partition,
+                           int64_t offset);
+
+/**
+ * Hands out nothing more of these partitions until tg_consumer_resume(). What is fetched already is kept. Any thread.
+ *
+ * @return TG_ERROR_NOT_ASSIGNED; TG_ERROR_ARGUMENT for NULL and a freed consumer.
+ */
+tg_status tg_consumer_pause(struct tg_consumer *consumer, const struct tg_topic_partition *partitions, size_t count);
+
+/**
+ * Hands out records of these partitions again. Any thread.
+ *
+ * @return TG_ERROR_NOT_ASSIGNED; TG_ERROR_ARGUMENT for NULL and a freed consumer.
+ */
+tg_status tg_consumer_resume(struct tg_consumer *consumer, const struct tg_topic_partition *partitions, size_t count);
+
+/**
+ * The partitions that are paused, without offsets. tg_partitions_free() ends the list. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and a freed consumer.
+ */
+tg_status tg_consumer_paused(const struct tg_consumer *consumer, struct tg_partitions **partitions);
+
+/**
+ * Commits everything that is finished and everything that was handed out and not leased, and waits for the broker's answer. Any
+ * thread.
+ *
+ * @param committed NULL, or where a list of what was committed goes (empty when nothing new is finished); tg_partitions_free() ends it.
+ * @return TG_ERROR_TIMED_OUT; TG_ERROR_KAFKA when the broker refuses (what was finished stays to be committed); TG_ERROR_ARGUMENT for a
+ *         NULL or freed consumer, a negative time, and a configuration without `group.id`.
+ */
+tg_status tg_consumer_commit(struct tg_consumer *consumer,
+                             int64_t timeout_ms,
+                             struct tg_partitions **committed);
+
+/**
+ * As tg_consumer_commit(), without waiting; a failure is logged, and what was finished is committed again later. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a freed consumer, and a configuration without `group.id`.
+ */
+tg_status tg_consumer_commit_async(struct tg_consumer *consumer);
+
+/**
+ * Commits these offsets, each that of the record to be read next, whatever is finished, and waits for the broker's answer. Any thread.
+ *
+ * @return as tg_consumer_commit(); TG_ERROR_ARGUMENT also for a count of 0 and a negative offset.
+ */
+tg_status tg_consumer_commit_offsets(struct tg_consumer *consumer,
+                                     const struct tg_topic_partition *partitions,
+                                     size_t count,
+                                     int64_t timeout_ms);
+
+/**
+ * The offset of the record that is handed out next; TG_OFFSET_NONE while it is not known, because the partition starts at a logical
+ * offset and nothing has arrived yet. Asks nobody. Any thread.
+ *
+ * @return TG_ERROR_NOT_ASSIGNED; TG_ERROR_ARGUMENT for NULL and a freed consumer.
+ */
+tg_status tg_consumer_position(const struct tg_consumer *consumer,
+                               const char *topic,
+                               int32_t partition,
+                               int64_t *offset);
+
+/**
+ * What the group has committed for these partitions, TG_OFFSET_NONE for nothing. Asks the broker. tg_partitions_free() ends the list.
+ * Any thread.
+ *
+ * @return TG_ERROR_KAFKA when the broker cannot be asked in time or refuses; TG_ERROR_ARGUMENT for NULL, a freed consumer, a negative
+ *         time, and a configuration without `group.id`.
+ */
+tg_status tg_consumer_committed(const struct tg_consumer *consumer,
+                                const struct tg_topic_partition *partitions,
+                                size_t count,
+                                int64_t timeout_ms,
+                                struct tg_partitions **committed);
+
+/**
+ * The low and the high watermark: the offsets of the first record and of the next one to be written. Any thread.
+ *
+ * @param timeout_ms how long to wait for the broker's answer; 0 asks nobody and tells what the latest fetch reported.
+ * @return TG_NOTHING when nobody was asked and no fetch has reported yet; TG_ERROR_KAFKA when the broker cannot be asked in time or
+ *         knows no such partition; TG_ERROR_ARGUMENT for NULL, a freed consumer, and a negative time.
+ */
+tg_status tg_consumer_watermarks(const struct tg_consumer *consumer,
+                                 const char *topic,
+                                 int32_t partition,
+                                 int64_t timeout_ms,
+                                 int64_t *low,
+                                 int64_t *high);
+
+/**
+ * How many records lie between the position and the high watermark. Asks nobody. Any thread.
+ *
+ * @return TG_NOTHING while either is unknown; TG_ERROR_NOT_ASSIGNED; TG_ERROR_ARGUMENT for NULL and a freed consumer.
+ */
+tg_status tg_consumer_lag(const struct tg_consumer *consumer, const char *topic, int32_t partition, int64_t *lag);
+
+/**
+ * The first offset at or after each time: `offset` of the elements is in milliseconds since 1970, and in the list it is the offset, or
+ * TG_OFFSET_END where there is no such record. Asks the broker. tg_partitions_free() ends the list. Any thread.
+ *
+ * @return TG_ERROR_KAFKA when the broker cannot be asked in time; TG_ERROR_ARGUMENT for NULL, a freed consumer, and a negative time.
+ */
+tg_status tg_consumer_offsets_for_times(const struct tg_consumer *consumer,
+                                        const struct tg_topic_partition *times,
+                                        size_t count,
+                                        int64_t timeout_ms,
+                                        struct tg_partitions **offsets);
+
+/**
+ * How many partitions are in the list; 0 for NULL and a freed list. Any thread.
+ */
+size_t tg_partitions_count(const struct tg_partitions *partitions);
+
+/**
+ * The list as an array of tg_partitions_count() elements, valid until it is freed; NULL for NULL, a freed list and an empty
+ * one. Any thread.
+ */
+const struct tg_topic_partition *tg_partitions_data(const struct tg_partitions *partitions);
+
+/**
+ * Ends a list. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
+ */
+tg_status tg_partitions_free(struct tg_partitions *partitions);
+
+/**
+ * Takes the first header off `headers`, which is a copy of tg_record.headers and then holds the others. Any thread.
+ *
+ * @return false when there is none left, and for NULL.
+ */
+bool tg_header_next(struct tg_bytes *headers,
+                    struct tg_header *header);
+
+/**
+ * The text, UTF-8, with a NUL behind its last byte; valid until it is freed. `data` is NULL for NULL and a freed text. Any thread.
+ */
+struct tg_bytes tg_text_data(const struct tg_text *text);
+
+/**
+ * Ends a text. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
+ */
+tg_status tg_text_free(struct tg_text *text);
+
+/**
+ * The ABI version of the library that runs. Any thread; cannot fail.
+ */
+uint32_t tg_abi_version(void);
+
+/**
+ * The library's version, such as "0.1.0"; static. Any thread; cannot fail.
+ */
+const char *tg_version(void);
+
+/**
+ * The version of the librdkafka inside, such as "2.12.1"; static. Any thread; cannot fail.
+ */
+const char *tg_librdkafka_version(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* TIDEGATE_H */
+
+#ifndef TIDEGATE_INLINE_H
+#define TIDEGATE_INLINE_H
+
+/* What is too small for a call. */
+
+/** The value in row `row`, which lies in `run`. */
+static inline tg_bytes tg_value_at(const tg_columns *columns, const tg_run *run, size_t row) {
+  tg_bytes value = {NULL, 0};
+  if (columns->value_lengths[row] >= 0) {
+    value.data = run->arena.data + columns->value_starts[row];
+    value.length = (size_t)columns->value_lengths[row];
+  }
+  return value;
+}
+
+/** The key in row `row`, which lies in `run`. */
+static inline tg_bytes tg_key_at(const tg_columns *columns, const tg_run *run, size_t row) {
+  tg_bytes key = {NULL, 0};
+  if (columns->key_lengths[row] >= 0) {
+    key.data = run->arena.data + columns->key_starts[row];
+    key.length = (size_t)columns->key_lengths[row];
+  }
+  return key;
+}
+
+#endif  /* TIDEGATE_INLINE_H */
