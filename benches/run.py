@@ -26,7 +26,8 @@ from runner import build, contenders, race, table
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "tests"))
 
-RECORDS, QUICK_RECORDS = 3_000_000, 200_000
+# Three million pass in under a second: the start of a run and one pause of the broker then decide (2026-11-23).
+RECORDS, QUICK_RECORDS = 10_000_000, 200_000
 JUDGED_RECORDS = 3_000_000
 ROUNDS, QUICK_ROUNDS = 5, 1
 PATIENCE_S = 300
