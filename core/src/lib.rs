@@ -48,7 +48,7 @@
 //! [`embedded::Broker`] for tests.
 //!
 //! The feature `mimalloc` makes mimalloc the allocator of the program and of librdkafka; a program that brings its own leaves
-//! it off.
+//! it off. The feature `arrow` adds `RecordBatch::to_arrow`.
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -66,6 +66,8 @@ mod signal;
 mod sync;
 
 // L1
+#[cfg(feature = "arrow")]
+pub mod arrow;
 mod batch;
 pub mod config;
 mod kafka_code;
