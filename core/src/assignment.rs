@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::partition::{Generation, TopicPartition};
-use crate::source::CommitOffset;
+use crate::source::{CommitOffset, RequestId};
 use crate::tracker::{CellState, PartitionCell, UNKNOWN};
 
 /// A partition held.
@@ -15,6 +15,8 @@ struct Held {
     cell: Arc<PartitionCell>,
     /// What the broker has confirmed, if anything.
     committed: Option<i64>,
+    /// Commits sent before this one belong to an earlier assignment.
+    since: RequestId,
 }
 
 /// All partitions held, and the counter of generations.
@@ -33,11 +35,18 @@ impl Assignment {
         Generation(self.generation)
     }
 
-    /// Adds or replaces a partition; a cell that was there is closed.
-    pub(crate) fn insert(&mut self, cell: &Arc<PartitionCell>, committed: Option<i64>) {
+    /// Adds or replaces a partition; a cell that was there is closed. Answers to commits older than `since` say nothing of
+    /// it.
+    pub(crate) fn insert(
+        &mut self,
+        cell: &Arc<PartitionCell>,
+        committed: Option<i64>,
+        since: RequestId,
+    ) {
         let held = Held {
             cell: Arc::clone(cell),
             committed,
+            since,
         };
         self.retired_progress = self.retired_progress.wrapping_sub(cell.progress());
         if let Some(old) = self.held.insert(cell.topic_partition().clone(), held) {
@@ -52,11 +61,10 @@ impl Assignment {
 
     /// Gives a sought partition its new cell; what was committed stays known.
     pub(crate) fn replace(&mut self, cell: &Arc<PartitionCell>) {
-        let committed = self
-            .held
-            .get(cell.topic_partition())
-            .and_then(|held| held.committed);
-        self.insert(cell, committed);
+        let held = self.held.get(cell.topic_partition());
+        if let Some((committed, since)) = held.map(|held| (held.committed, held.since)) {
+            self.insert(cell, committed, since);
+        }
     }
 
     /// Takes partitions away and closes their cells.
@@ -123,10 +131,21 @@ impl Assignment {
         }
     }
 
-    /// Notes what the broker confirmed.
-    pub(crate) fn confirm(&mut self, partition: &TopicPartition, offset: i64) {
-        if let Some(held) = self.held.get_mut(partition) {
+    /// Notes what the broker confirmed of commit `id`.
+    pub(crate) fn confirm(&mut self, id: RequestId, partition: &TopicPartition, offset: i64) {
+        if let Some(held) = self.held.get_mut(partition)
+            && held.since <= id
+        {
             held.committed = Some(offset);
+        }
+    }
+
+    /// Notes that nobody knows what is committed of these partitions: the next commit carries them again.
+    pub(crate) fn doubt<'p>(&mut self, partitions: impl Iterator<Item = &'p TopicPartition>) {
+        for partition in partitions {
+            if let Some(held) = self.held.get_mut(partition) {
+                held.committed = None;
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Commits: one owner, one snapshot per request, clean only on the broker's answer.
 //!
 //! Runs on the poller's thread. A request that fails leaves its partitions dirty, so the next one carries them again,
-//! with whatever was finished meanwhile.
+//! with whatever was finished meanwhile. One that is never answered holds up neither the timer nor a revoke nor a close.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crossbeam_channel::Sender;
 
@@ -15,12 +15,39 @@ use crate::source::{CommitOffset, RequestId, Source};
 /// Who waits for a commit: it gets what was committed.
 pub(crate) type CommitReply = Sender<Result<Vec<CommitOffset>>>;
 
+/// A commit that stands in the way of a rebalance, of a close or of the timer's next one is waited for so long.
+pub(crate) const COMMIT_WAIT_US: u64 = 5_000_000;
+
+/// Who wants a commit.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    /// The timer: nobody waits.
+    Timer,
+    /// A revoke or a close, by an [`AwaitedCommit`].
+    Poller,
+    /// The application, which may want the answer.
+    Application(Option<CommitReply>),
+}
+
+impl Asker {
+    fn answer(self, result: Result<Vec<CommitOffset>>) {
+        if let Asker::Application(Some(reply)) = self {
+            // Whoever asked may have given up waiting.
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Nobody is told of a failure, so the log must say it.
+    fn is_unattended(&self) -> bool {
+        !matches!(self, Asker::Application(Some(_)))
+    }
+}
+
 #[derive(Debug)]
 struct InFlight {
     offsets: Vec<CommitOffset>,
     sent_us: u64,
-    reply: Option<CommitReply>,
-    timed: bool,
+    asker: Asker,
 }
 
 /// The answer to a commit, for the statistics.
@@ -66,12 +93,7 @@ impl AwaitedCommit {
         match self.id {
             None => Awaited::Over,
             Some(id) if committer.is_in_flight(id) => Awaited::Waiting,
-            Some(id)
-                if committer
-                    .refused
-                    .take_if(|refused| *refused == id)
-                    .is_some() =>
-            {
+            Some(id) if committer.refused.remove(&id) => {
                 self.again_us = Some(now_us + AGAIN_US);
                 Awaited::Waiting
             }
@@ -105,25 +127,44 @@ fn passes(error: &Error) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Committer {
     in_flight: HashMap<RequestId, InFlight>,
-    timed_in_flight: bool,
-    /// The request that failed last, if the reason passes.
-    refused: Option<RequestId>,
+    /// Awaited requests that failed for a reason that passes, until whoever waits has looked.
+    refused: HashSet<RequestId>,
+    /// No commit of the timer was answered since the log said so.
+    unanswered: bool,
 }
 
 impl Committer {
     /// True while a commit of the timer is on its way: another one would only repeat it.
     pub(crate) fn timed_in_flight(&self) -> bool {
-        self.timed_in_flight
+        let mut requests = self.in_flight.values();
+        requests.any(|request| matches!(request.asker, Asker::Timer))
     }
 
-    /// Sends `offsets`; `reply` hears the answer. Nothing to commit is a success at once.
+    /// Forgets commits of the timer that nobody answers, so that the next one can go; gives how many. The answer, should it
+    /// come, only makes the partitions dirty: see [`Committer::answered`].
+    pub(crate) fn give_up(&mut self, now_us: u64) -> usize {
+        let before = self.in_flight.len();
+        self.in_flight.retain(|_, request| {
+            !matches!(request.asker, Asker::Timer)
+                || now_us.saturating_sub(request.sent_us) < COMMIT_WAIT_US
+        });
+        let given_up = before - self.in_flight.len();
+        if given_up > 0 && !std::mem::replace(&mut self.unanswered, true) {
+            crate::log::warn(format_args!(
+                "a commit was not answered within {} s and is repeated with the next ones",
+                COMMIT_WAIT_US / 1_000_000
+            ));
+        }
+        given_up
+    }
+
+    /// Sends `offsets` for `asker`. Nothing to commit is a success at once.
     pub(crate) fn send<S: Source + ?Sized>(
         &mut self,
         source: &mut S,
         id: RequestId,
         offsets: Vec<CommitOffset>,
-        reply: Option<CommitReply>,
-        timed: bool,
+        asker: Asker,
         now_us: u64,
     ) -> Option<RequestId> {
         let result = if offsets.is_empty() {
@@ -133,27 +174,23 @@ impl Committer {
         };
         match result {
             Ok(true) => {
-                self.timed_in_flight |= timed;
-                self.in_flight.insert(
-                    id,
-                    InFlight {
-                        offsets,
-                        sent_us: now_us,
-                        reply,
-                        timed,
-                    },
-                );
+                let request = InFlight {
+                    offsets,
+                    sent_us: now_us,
+                    asker,
+                };
+                self.in_flight.insert(id, request);
                 Some(id)
             }
             Ok(false) => {
-                answer(reply, Ok(Vec::new()));
+                asker.answer(Ok(Vec::new()));
                 None
             }
             Err(error) => {
-                if reply.is_none() {
+                if asker.is_unattended() {
                     crate::log::warn(format_args!("the commit could not be sent: {error}"));
                 }
-                answer(reply, Err(error));
+                asker.answer(Err(error));
                 None
             }
         }
@@ -168,10 +205,12 @@ impl Committer {
         partitions: &[(TopicPartition, Result<()>)],
         now_us: u64,
     ) -> Option<CommitOutcome> {
-        let request = self.in_flight.remove(&id)?;
-        if request.timed {
-            self.timed_in_flight = false;
-        }
+        let Some(request) = self.in_flight.remove(&id) else {
+            // Given up, and others were sent since: what the group has now nobody knows.
+            assignment.doubt(partitions.iter().map(|(partition, _)| partition));
+            return None;
+        };
+        self.unanswered = false;
         let failed_of = |offset: &CommitOffset| {
             partitions
                 .iter()
@@ -184,20 +223,17 @@ impl Committer {
             match failed_of(offset) {
                 Some(failed) => error = error.or_else(|| Some(failed.clone())),
                 None if whole_request_failed => {}
-                None => assignment.confirm(&offset.topic_partition, offset.offset),
+                None => assignment.confirm(id, &offset.topic_partition, offset.offset),
             }
         }
-        if error.as_ref().is_some_and(passes) {
-            self.refused = Some(id);
+        if matches!(request.asker, Asker::Poller) && error.as_ref().is_some_and(passes) {
+            self.refused.insert(id);
         }
-        let unattended = request.reply.is_none();
-        answer(
-            request.reply,
-            match &error {
-                None => Ok(request.offsets),
-                Some(error) => Err(error.clone()),
-            },
-        );
+        let unattended = request.asker.is_unattended();
+        request.asker.answer(match &error {
+            None => Ok(request.offsets),
+            Some(error) => Err(error.clone()),
+        });
         Some(CommitOutcome {
             latency_us: now_us.saturating_sub(request.sent_us),
             error,
@@ -212,15 +248,7 @@ impl Committer {
     /// Tells everyone who still waits that no answer will come.
     pub(crate) fn abandon(&mut self, error: &Error) {
         for (_, request) in self.in_flight.drain() {
-            answer(request.reply, Err(error.clone()));
+            request.asker.answer(Err(error.clone()));
         }
-        self.timed_in_flight = false;
-    }
-}
-
-fn answer(reply: Option<CommitReply>, result: Result<Vec<CommitOffset>>) {
-    if let Some(reply) = reply {
-        // Whoever asked may have given up waiting.
-        let _ = reply.send(result);
     }
 }

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::assignment::Assignment;
 use crate::clock::Clock;
-use crate::commit::{Awaited, AwaitedCommit, CommitReply, Committer};
+use crate::commit::{Asker, Awaited, AwaitedCommit, COMMIT_WAIT_US, CommitReply, Committer};
 use crate::error::{Error, Result};
 use crate::log;
 use crate::partition::{Offset, TopicPartition};
@@ -34,8 +34,8 @@ pub(crate) const DRAIN_LOOK_US: u64 = 2_000;
 const FILLS_PER_STEP: usize = 16;
 /// The most records of one batch; a flood is handed over in batches of this size.
 pub(crate) const BATCH_RECORDS: usize = 4096;
-/// A commit that stands in the way of a rebalance or a close is waited for so long.
-pub(crate) const COMMIT_WAIT_US: u64 = 5_000_000;
+/// After an assignment that could not be fetched the group is joined again so much later.
+const REJOIN_US: u64 = 1_000_000;
 /// A seek that librdkafka is not ready for is tried again for so long.
 const SEEK_WAIT_US: u64 = 5_000_000;
 
@@ -136,6 +136,8 @@ pub(crate) struct Poller<S: Source> {
     progress_us: u64,
     /// The application did not come back within `max.poll.interval.ms` and the group was left.
     pub(crate) evicted: bool,
+    /// When the group is joined again that was left because an assignment could not be fetched.
+    rejoin_us: Option<u64>,
     seeks: Vec<Seeking>,
     closing: Closing,
     close_replies: Vec<(u64, Sender<Result<()>>)>,
@@ -169,6 +171,7 @@ impl<S: Source> Poller<S> {
             progress_seen: 0,
             progress_us: now_us,
             evicted: false,
+            rejoin_us: None,
             seeks: Vec::new(),
             closing: Closing::No,
             close_replies: Vec::new(),
@@ -189,6 +192,7 @@ impl<S: Source> Poller<S> {
         }
         self.events = events;
         self.drive_rebalance(now_us);
+        self.drive_rejoin(now_us);
         self.drive_seeks(now_us);
         self.watch_progress(now_us);
         if self.drive_close(now_us) {
@@ -225,6 +229,7 @@ impl<S: Source> Poller<S> {
                 if result.is_ok() {
                     self.topics = topics;
                     self.evicted = false;
+                    self.rejoin_us = None;
                     self.progress_us = now_us;
                 }
                 let _ = reply.send(result);
@@ -233,8 +238,9 @@ impl<S: Source> Poller<S> {
                 let was_subscribed = !self.topics.is_empty();
                 self.topics.clear();
                 self.evicted = false;
-                self.answer_pending_assign();
-                self.drop_drain();
+                self.rejoin_us = None;
+                self.answer_pending_assign(now_us);
+                self.hurry_drain();
                 if was_subscribed {
                     // The revoke comes later; nothing of the subscription is handed out in between.
                     for cell in self.assignment.cells() {
@@ -265,8 +271,9 @@ impl<S: Source> Poller<S> {
             Command::Commit { offsets, reply } => {
                 let offsets = offsets.unwrap_or_else(|| self.assignment.uncommitted(None));
                 let id = self.request();
+                let asker = Asker::Application(reply);
                 self.committer
-                    .send(&mut self.source, id, offsets, reply, false, now_us);
+                    .send(&mut self.source, id, offsets, asker, now_us);
             }
             Command::Close { deadline_us, reply } => {
                 self.close_replies.push((deadline_us, reply));
@@ -363,8 +370,9 @@ impl<S: Source> Poller<S> {
             .assign(crate::source::Protocol::Eager, &starts)?;
         let old = self.assignment.partitions();
         self.assignment.remove(&old);
+        let since = self.request();
         for start in &starts {
-            self.assignment.insert(&start.cell, None);
+            self.assignment.insert(&start.cell, None, since);
         }
         self.publish_assignment();
         Ok(())
@@ -452,6 +460,8 @@ impl<S: Source> Poller<S> {
             return;
         }
         self.next_commit_us = now_us + self.settings.auto_commit_interval_us;
+        let given_up = self.committer.give_up(now_us);
+        self.shared.stats.commits_failed.add(given_up as u64);
         if !self.committer.timed_in_flight() && !self.is_closing() {
             self.commit_finished(now_us);
         }
@@ -463,7 +473,7 @@ impl<S: Source> Poller<S> {
         if !offsets.is_empty() {
             let id = self.request();
             self.committer
-                .send(&mut self.source, id, offsets, None, true, now_us);
+                .send(&mut self.source, id, offsets, Asker::Timer, now_us);
         }
     }
 
@@ -497,6 +507,7 @@ impl<S: Source> Poller<S> {
             return;
         }
         self.evicted = true;
+        self.rejoin_us = None;
         self.shared.stats.max_poll_exceeded.add(1);
         log::warn(format_args!(
             "the application has neither polled nor finished a record for {} ms (max.poll.interval.ms={}): leaving the group so that \
@@ -504,8 +515,29 @@ impl<S: Source> Poller<S> {
             stuck_us / 1000,
             self.settings.max_poll_interval_us / 1000
         ));
-        self.answer_pending_assign();
+        self.answer_pending_assign(now_us);
         self.source.unsubscribe();
+    }
+
+    /// Leaves the group and joins it again a little later, if it is to be read at all.
+    pub(crate) fn rejoin(&mut self, now_us: u64) {
+        if self.topics.is_empty() || self.evicted || self.is_closing() {
+            return;
+        }
+        self.source.unsubscribe();
+        self.rejoin_us = Some(now_us + REJOIN_US);
+    }
+
+    fn drive_rejoin(&mut self, now_us: u64) {
+        let is_steady = matches!(self.phase, Phase::Steady) && !self.is_closing();
+        if !is_steady || self.rejoin_us.is_none_or(|rejoin_us| now_us < rejoin_us) {
+            return;
+        }
+        self.rejoin_us = None;
+        if let Err(error) = self.source.subscribe(&self.topics) {
+            self.rejoin_us = (!error.is_fatal()).then_some(now_us + REJOIN_US);
+            self.shared.source_error(error);
+        }
     }
 
     /// Drains the source into the gate. True when there may be more.
@@ -543,8 +575,8 @@ impl<S: Source> Poller<S> {
             return;
         }
         self.shared.set_closing();
-        self.answer_pending_assign();
-        self.drop_drain();
+        self.answer_pending_assign(now_us);
+        self.hurry_drain();
         let until_us = self.close_deadline_us().min(now_us + COMMIT_WAIT_US);
         let commit = self.send_awaited(None, until_us, now_us);
         self.closing = Closing::Committing(commit);
@@ -618,6 +650,10 @@ impl<S: Source> Poller<S> {
             wake_us = wake_us.min(now_us + self.settings.max_poll_interval_us / 20 + 1_000);
         }
         wake_us = wake_us.min(self.phase.wake_us(now_us));
+        if let Some(rejoin_us) = self.rejoin_us {
+            // Held up by a rebalance under way, which has its own times.
+            wake_us = wake_us.min(rejoin_us.max(now_us + DRAIN_LOOK_US));
+        }
         if !self.seeks.is_empty() {
             wake_us = wake_us.min(now_us + DRAIN_LOOK_US);
         }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
-use crate::commit::{Awaited, AwaitedCommit};
+use crate::commit::{Asker, Awaited, AwaitedCommit, COMMIT_WAIT_US};
 use crate::error::Error;
 use crate::log;
 use crate::partition::{Offset, TopicPartition};
-use crate::poller::{COMMIT_WAIT_US, DRAIN_LOOK_US, Poller};
+use crate::poller::{DRAIN_LOOK_US, Poller};
 use crate::shared::AppEvent;
 use crate::source::{FetchStart, Protocol, RequestId, Source, SourceEvent, StartPosition};
 use crate::tracker::{CellState, PartitionCell, UNKNOWN};
@@ -43,8 +43,7 @@ pub(crate) enum Phase {
     Draining {
         partitions: Vec<TopicPartition>,
         protocol: Protocol,
-        /// Disconnected once the application's callback has run.
-        callback: Option<Receiver<()>>,
+        callback: Option<Callback>,
         until_us: u64,
     },
     /// What is finished is being committed.
@@ -53,6 +52,31 @@ pub(crate) enum Phase {
         protocol: Protocol,
         commit: AwaitedCommit,
     },
+}
+
+/// The application's callback for a revoke, on its way or running.
+#[derive(Debug)]
+pub(crate) struct Callback {
+    /// Holds something once the callback runs; disconnected once it has run.
+    done: Receiver<()>,
+    running: bool,
+}
+
+impl Callback {
+    fn is_over(&mut self) -> bool {
+        loop {
+            match self.done.try_recv() {
+                Ok(()) => self.running = true,
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Disconnected) => return true,
+            }
+        }
+    }
+
+    /// True while the application has not heard of it yet.
+    fn is_due(&mut self) -> bool {
+        !self.is_over() && !self.running
+    }
 }
 
 impl Phase {
@@ -107,9 +131,18 @@ impl<S: Source> Poller<S> {
                 Phase::Draining {
                     partitions,
                     protocol,
-                    callback,
+                    mut callback,
                     until_us,
-                } if self.is_drained(&partitions, callback.as_ref(), until_us, now_us) => {
+                } => {
+                    if !self.is_drained(&partitions, callback.as_mut(), until_us, now_us) {
+                        self.phase = Phase::Draining {
+                            partitions,
+                            protocol,
+                            callback,
+                            until_us,
+                        };
+                        return;
+                    }
                     let until_us = now_us + COMMIT_WAIT_US;
                     self.commit_awaited(partitions, protocol, until_us, now_us);
                 }
@@ -148,7 +181,7 @@ impl<S: Source> Poller<S> {
             } => {
                 self.shared.stats.rebalances_assigned.add(1);
                 if partitions.is_empty() || self.is_closing() {
-                    self.fetch_from_stored(&partitions, protocol);
+                    self.fetch_from_stored(&partitions, protocol, now_us);
                 } else {
                     self.look_up(partitions, protocol);
                 }
@@ -163,9 +196,10 @@ impl<S: Source> Poller<S> {
                     "{} partitions were lost: nothing of them is committed, records in hand are handled again elsewhere",
                     partitions.len()
                 ));
+                let told = self.told_of(&partitions);
                 self.release(&partitions, protocol);
-                if self.listening {
-                    self.shared.tell(AppEvent::Lost(partitions));
+                if !told.is_empty() {
+                    self.shared.tell(AppEvent::Lost(told));
                 }
             }
             SourceEvent::Revoke {
@@ -253,15 +287,17 @@ impl<S: Source> Poller<S> {
             committed.push(confirmed);
         }
         if let Err(error) = self.source.assign(protocol, &fetches) {
-            self.shared.source_error(error);
+            let partitions: Vec<_> = starts.iter().map(|(p, _)| p.clone()).collect();
+            self.refuse(&partitions, protocol, error, now_us);
             return;
         }
         if protocol == Protocol::Eager {
             let old = self.assignment.partitions();
             self.assignment.remove(&old);
         }
+        let since = self.request();
         for (fetch, confirmed) in fetches.iter().zip(committed) {
-            self.assignment.insert(&fetch.cell, confirmed);
+            self.assignment.insert(&fetch.cell, confirmed, since);
         }
         self.publish_assignment();
         let partitions = starts.iter().map(|(partition, _)| partition.clone());
@@ -272,6 +308,34 @@ impl<S: Source> Poller<S> {
             self.commit_starts(partitions, now_us + COMMIT_WAIT_US, now_us);
         } else {
             self.tell_assigned(partitions);
+        }
+    }
+
+    /// Answers an assignment that could not be fetched, which librdkafka would wait for for ever, and leaves the group to
+    /// join again a little later: the partitions are another member's meanwhile, or come again.
+    fn refuse(
+        &mut self,
+        partitions: &[TopicPartition],
+        protocol: Protocol,
+        error: Error,
+        now_us: u64,
+    ) {
+        let is_fatal = error.is_fatal();
+        log::warn(format_args!(
+            "{} partitions were assigned and could not be fetched, so they are given back: {error}",
+            partitions.len()
+        ));
+        self.shared.source_error(error);
+        if protocol == Protocol::Eager {
+            let old = self.assignment.partitions();
+            self.assignment.remove(&old);
+            self.publish_assignment();
+        }
+        if let Err(error) = self.source.refuse(protocol, partitions) {
+            self.shared.source_error(error);
+        }
+        if !is_fatal {
+            self.rejoin(now_us);
         }
     }
 
@@ -287,16 +351,21 @@ impl<S: Source> Poller<S> {
     }
 
     /// Answers an assignment without looking anything up: librdkafka waits for the answer before it can go on.
-    fn fetch_from_stored(&mut self, partitions: &[TopicPartition], protocol: Protocol) {
+    fn fetch_from_stored(
+        &mut self,
+        partitions: &[TopicPartition],
+        protocol: Protocol,
+        now_us: u64,
+    ) {
         let starts: Vec<_> = partitions
             .iter()
             .map(|partition| (partition.clone(), StartPosition::Unknown))
             .collect();
-        self.fetch(&starts, protocol, 0);
+        self.fetch(&starts, protocol, now_us);
     }
 
     /// Answers an assignment whose look-up is under way, because the consumer leaves.
-    pub(crate) fn answer_pending_assign(&mut self) {
+    pub(crate) fn answer_pending_assign(&mut self, now_us: u64) {
         self.drop_start_wait();
         if let Phase::LookingUp {
             partitions,
@@ -306,20 +375,32 @@ impl<S: Source> Poller<S> {
         {
             let (partitions, protocol) = (std::mem::take(partitions), *protocol);
             self.phase = Phase::Steady;
-            self.fetch_from_stored(&partitions, protocol);
+            self.fetch_from_stored(&partitions, protocol, now_us);
         }
+    }
+
+    /// Those of `partitions` that a listening application was told to have.
+    fn told_of(&self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
+        let held = partitions
+            .iter()
+            .filter(|partition| self.listening && self.assignment.get(partition).is_some());
+        held.cloned().collect()
     }
 
     fn begin_revoke(&mut self, partitions: Vec<TopicPartition>, protocol: Protocol, now_us: u64) {
         self.shared.stats.rebalances_revoked.add(1);
         self.assignment.advance(&partitions, CellState::Revoking);
-        let callback = (self.listening && !partitions.is_empty()).then(|| {
-            let (done, callback) = bounded(0);
+        let told = self.told_of(&partitions);
+        let callback = (!told.is_empty()).then(|| {
+            let (done, receiver) = bounded(1);
             self.shared.tell(AppEvent::Revoking {
-                partitions: partitions.clone(),
+                partitions: told,
                 done,
             });
-            callback
+            Callback {
+                done: receiver,
+                running: false,
+            }
         });
         // Nobody finishes anything any more when the application is stuck, or is the one that closes or unsubscribes.
         let nobody_works = self.evicted || self.is_closing() || !self.shared.is_subscribed();
@@ -336,9 +417,21 @@ impl<S: Source> Poller<S> {
         };
     }
 
-    /// A drain that nobody can end any more ends now.
+    /// The drain of partitions that are gone ends now.
     pub(crate) fn drop_drain(&mut self) {
         if let Phase::Draining { until_us, .. } = &mut self.phase {
+            *until_us = 0;
+        }
+    }
+
+    /// The consumer leaves: nobody finishes anything any more. A callback that has not begun still runs, for its partitions
+    /// are given up and not lost; one that runs may be the one that closes, and is not waited for.
+    pub(crate) fn hurry_drain(&mut self) {
+        if let Phase::Draining {
+            until_us, callback, ..
+        } = &mut self.phase
+            && !callback.as_mut().is_some_and(Callback::is_due)
+        {
             *until_us = 0;
         }
     }
@@ -353,12 +446,11 @@ impl<S: Source> Poller<S> {
     fn is_drained(
         &self,
         partitions: &[TopicPartition],
-        callback: Option<&Receiver<()>>,
+        callback: Option<&mut Callback>,
         until_us: u64,
         now_us: u64,
     ) -> bool {
-        let callback_done =
-            callback.is_none_or(|callback| callback.try_recv() == Err(TryRecvError::Disconnected));
+        let callback_done = callback.is_none_or(Callback::is_over);
         let nobody_works = self.is_closing() || !self.shared.is_subscribed();
         let mut cells = partitions.iter().filter_map(|p| self.assignment.get(p));
         if callback_done && (nobody_works || !cells.any(|cell| cell.has_in_hand())) {
@@ -407,7 +499,7 @@ impl<S: Source> Poller<S> {
         let id = self.request();
         let id = self
             .committer
-            .send(&mut self.source, id, offsets, None, false, now_us);
+            .send(&mut self.source, id, offsets, Asker::Poller, now_us);
         AwaitedCommit {
             id,
             until_us,

@@ -65,7 +65,7 @@ pub(crate) struct FillLimit {
 /// What the source tells the poller.
 #[derive(Debug)]
 pub(crate) enum SourceEvent {
-    /// The group gives these partitions. The source waits for [`Source::assign`].
+    /// The group gives these partitions. The source waits for [`Source::assign`] or [`Source::refuse`].
     Assign {
         partitions: Vec<TopicPartition>,
         protocol: Protocol,
@@ -126,6 +126,9 @@ pub(crate) trait Source: Send {
 
     /// Starts fetching. With [`Protocol::Eager`] this replaces what was assigned.
     fn assign(&mut self, protocol: Protocol, partitions: &[FetchStart]) -> Result<()>;
+
+    /// Answers [`SourceEvent::Assign`] without fetching: after [`Source::assign`] failed, for the source still waits.
+    fn refuse(&mut self, protocol: Protocol, partitions: &[TopicPartition]) -> Result<()>;
 
     /// Stops fetching. With [`Protocol::Eager`] everything goes.
     fn unassign(&mut self, protocol: Protocol, partitions: &[TopicPartition]) -> Result<()>;

@@ -75,6 +75,8 @@ pub(crate) struct Faults {
     pub(crate) commit_delay_us: u64,
     /// Answers to the next commits; `Done` after them.
     pub(crate) commit_answers: VecDeque<CommitAnswer>,
+    /// The next assignments cannot be fetched.
+    pub(crate) assigns_failing: usize,
     /// The next seeks are refused with `_STATE`.
     pub(crate) seeks_refused: usize,
     /// Groups are not left before this is false.
@@ -128,6 +130,8 @@ struct CommitRequest {
 pub(crate) struct Member {
     pub(crate) gone: bool,
     pub(crate) subscribed: bool,
+    /// It unsubscribed: all it holds is revoked, also when it subscribes again meanwhile.
+    leaving: bool,
     closing: bool,
     /// Assigned by hand.
     by_hand: bool,
@@ -189,6 +193,7 @@ impl ClusterHandle {
                 look_up_failures: VecDeque::new(),
                 commit_delay_us: 0,
                 commit_answers: VecDeque::new(),
+                assigns_failing: 0,
                 seeks_refused: 0,
                 hold_close: false,
                 fill_records: usize::MAX,
@@ -360,7 +365,9 @@ impl Source for ScriptedSource {
 
     fn unsubscribe(&mut self) {
         let mut cluster = self.cluster.lock();
-        cluster.members[self.me].subscribed = false;
+        let member = &mut cluster.members[self.me];
+        member.subscribed = false;
+        member.leaving = true;
         cluster.wake_all();
     }
 
@@ -451,6 +458,10 @@ impl Source for ScriptedSource {
 
     fn assign(&mut self, protocol: Protocol, partitions: &[FetchStart]) -> Result<()> {
         let mut cluster = self.cluster.lock();
+        if cluster.faults.assigns_failing > 0 {
+            cluster.faults.assigns_failing -= 1;
+            return Err(kafka_error(STATE));
+        }
         let given: BTreeSet<_> = partitions
             .iter()
             .map(|start| start.cell.topic_partition().clone())
@@ -494,6 +505,25 @@ impl Source for ScriptedSource {
             };
             member.fetching.insert(partition.clone(), fetching);
         }
+        cluster.wake_all();
+        Ok(())
+    }
+
+    fn refuse(&mut self, _protocol: Protocol, partitions: &[TopicPartition]) -> Result<()> {
+        let mut cluster = self.cluster.lock();
+        let member = &mut cluster.members[self.me];
+        let owed = member.owed.pop_front();
+        if !owed.is_some_and(|owed| {
+            owed.assign
+                && owed
+                    .partitions
+                    .iter()
+                    .eq(partitions.iter().collect::<BTreeSet<_>>())
+        }) {
+            let text = format!("member {} refuses {partitions:?} unasked", self.me);
+            cluster.violation(text);
+        }
+        // The group goes on taking them for the member's, until it leaves.
         cluster.wake_all();
         Ok(())
     }

@@ -92,6 +92,9 @@ enum Op {
     LookUpFault {
         code: i32,
     },
+    AssignFault {
+        count: usize,
+    },
     RefuseSeeks {
         count: usize,
     },
@@ -150,10 +153,12 @@ fn op() -> impl Strategy<Value = Op> {
             Just(CommitAnswer::Failed(FORBIDDEN)),
             Just(CommitAnswer::FirstFailed(LOADING)),
             Just(CommitAnswer::DoneButFailed(LOADING)),
+            Just(CommitAnswer::Silent),
         ]
         .prop_map(|answer| Op::CommitFault { answer }),
         1 => prop_oneof![4 => Just(LOADING), 1 => Just(FORBIDDEN)]
             .prop_map(|code| Op::LookUpFault { code }),
+        1 => (1..3usize).prop_map(|count| Op::AssignFault { count }),
         1 => (1..5usize).prop_map(|count| Op::RefuseSeeks { count }),
         2 => (0..400 * MS, 0..400 * MS)
             .prop_map(|(look_up_us, commit_us)| Op::Delay { look_up_us, commit_us }),
@@ -268,6 +273,10 @@ fn apply(world: &mut World, op: &Op) {
             world.healthy = false;
             world.cluster.lock().faults.look_up_failures.push_back(code);
         }
+        Op::AssignFault { count } => {
+            world.healthy = false;
+            world.cluster.lock().faults.assigns_failing = count;
+        }
         Op::RefuseSeeks { count } => world.cluster.lock().faults.seeks_refused = count,
         Op::Delay {
             look_up_us,
@@ -323,6 +332,7 @@ fn heal(world: &mut World) {
     let faults = &mut cluster.faults;
     faults.commit_answers.clear();
     faults.look_up_failures.clear();
+    faults.assigns_failing = 0;
     faults.seeks_refused = 0;
     faults.look_up_delay_us = 0;
     faults.commit_delay_us = 0;

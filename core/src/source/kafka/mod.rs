@@ -24,6 +24,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 use rdkafka::bindings as rd;
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaResult;
 use rdkafka::{ClientConfig, TopicPartitionList};
 
 use crate::batch::{ARENA_LIMIT_BYTES, BatchBuilder, BatchData, TimestampType};
@@ -371,24 +372,25 @@ impl Source for KafkaSource {
         Ok(())
     }
 
-    fn unassign(&mut self, protocol: Protocol, partitions: &[TopicPartition]) -> Result<()> {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            self.routes.remove(partition);
-            list.add_partition(&partition.topic, partition.partition);
-        }
-        self.by_handle.clear();
+    fn refuse(&mut self, protocol: Protocol, partitions: &[TopicPartition]) -> Result<()> {
+        self.forget(protocol, partitions);
         let result = match protocol {
-            Protocol::Cooperative => self.client.incremental_unassign(&list),
-            Protocol::Eager => {
-                self.routes.clear();
-                self.client.unassign()
-            }
+            // librdkafka waits for a call of this kind, and takes one that adds nothing.
+            Protocol::Cooperative => self.client.incremental_assign(&TopicPartitionList::new()),
+            Protocol::Eager => self.client.unassign(),
         };
-        for partition in partitions {
-            // After unassign, which purges what is fetched: nothing reaches the consumer queue.
-            self.forward(partition, false)?;
-        }
+        self.forward_back(partitions);
+        result.map_err(|error| kafka_code::error(&error, "give partitions back"))
+    }
+
+    fn unassign(&mut self, protocol: Protocol, partitions: &[TopicPartition]) -> Result<()> {
+        self.forget(protocol, partitions);
+        let result = match protocol {
+            Protocol::Cooperative => self.unassign_some(partitions),
+            Protocol::Eager => self.client.unassign(),
+        };
+        // After unassign, which purges what is fetched: nothing reaches the consumer queue.
+        self.forward_back(partitions);
         result.map_err(|error| kafka_code::error(&error, "unassign"))
     }
 
@@ -486,6 +488,45 @@ impl KafkaSource {
                 lookup::Reset::Never => rdkafka::Offset::Invalid,
             },
             offset => lookup::native(offset),
+        }
+    }
+
+    /// Nothing of these partitions is delivered any more.
+    fn forget(&mut self, protocol: Protocol, partitions: &[TopicPartition]) {
+        if protocol == Protocol::Eager {
+            self.routes.clear();
+        }
+        for partition in partitions {
+            self.routes.remove(partition);
+        }
+        self.by_handle.clear();
+    }
+
+    fn unassign_some(&self, partitions: &[TopicPartition]) -> KafkaResult<()> {
+        let list_of = |partitions: &[TopicPartition]| {
+            let mut list = TopicPartitionList::with_capacity(partitions.len());
+            for partition in partitions {
+                list.add_partition(&partition.topic, partition.partition);
+            }
+            list
+        };
+        let result = self.client.incremental_unassign(&list_of(partitions));
+        if result.is_err() {
+            // One that librdkafka does not hold, because its assignment was refused, makes it refuse all, and it waits for an
+            // answer: one by one, and none at all, which is an answer, too.
+            let single = partitions.iter().map(std::slice::from_ref);
+            for partitions in single.chain([&[][..]]) {
+                let _ = self.client.incremental_unassign(&list_of(partitions));
+            }
+        }
+        result
+    }
+
+    /// Has librdkafka put these partitions' messages where it puts them by itself.
+    fn forward_back(&self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            // Fails only for a partition that librdkafka does not know, which has no messages.
+            let _ = self.forward(partition, false);
         }
     }
 

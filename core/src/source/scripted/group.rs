@@ -12,11 +12,13 @@ impl Cluster {
     /// Gives every member its next rebalance, if one is due.
     pub(super) fn coordinate(&mut self) {
         for me in 0..self.members.len() {
-            let member = &self.members[me];
+            let member = &mut self.members[me];
             if member.gone || member.by_hand || !member.owed.is_empty() {
                 continue;
             }
-            let joined = member.subscribed && !member.closing;
+            member.leaving &= !member.held.is_empty();
+            let member = &self.members[me];
+            let joined = member.subscribed && !member.leaving && !member.closing;
             let wanted: BTreeSet<TopicPartition> = self
                 .target
                 .iter()
