@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::slice::PySliceIndices;
-use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PySlice, PyTuple};
+use pyo3::types::{PyBytes, PyCapsule, PyDict, PyInt, PyList, PySlice, PyTuple};
 use tidegate::RecordBatch as CoreBatch;
 
+use crate::arrow;
 use crate::column::{Column, Kind, out_of_range};
 use crate::errors::{OrRaise, argument, argument_type, shown};
 use crate::partition::TopicPartition;
@@ -161,6 +162,48 @@ impl RecordBatch {
             .iter()
             .map(|record| record::dict(py, &record))
             .collect()
+    }
+
+    /// The batch as a `pyarrow.RecordBatch`, without copying partitions, offsets, timestamps, keys or values: they stay in this
+    /// batch's memory and keep it, also after the consumer was closed.
+    ///
+    /// Columns: topic (dictionary of string), partition (int32), offset (int64), timestamp (timestamp[ms, UTC], null where there
+    /// is none), key and value (binary_view, null for no key and for a tombstone), headers (list of struct of name, string, and
+    /// value, binary). Names of headers that are not UTF-8 have U+FFFD in place of what is not. Others that read Arrow data
+    /// (polars, duckdb, ...) take the batch itself, by the Arrow PyCapsule interface.
+    ///
+    /// Raises:
+    ///     ImportError: pyarrow is not installed.
+    ///     ArgumentError: the headers take 2 GiB or more; cut the batch into slices.
+    fn to_arrow<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        arrow::to_pyarrow(slf)
+    }
+
+    /// The Arrow PyCapsule interface: the columns' names and types.
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        arrow::schema_capsule(py)
+    }
+
+    /// The Arrow PyCapsule interface: schema and rows. `requested_schema` changes nothing: whoever wants other types casts.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
+        let _ = requested_schema;
+        arrow::capsules(py, &self.inner)
+    }
+
+    /// The Arrow PyCapsule interface: a stream of this one batch. `requested_schema` changes nothing.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let _ = requested_schema;
+        arrow::stream_capsule(py, &self.inner)
     }
 
     /// Bytes of memory held by the whole batch that this is a part of.

@@ -6,6 +6,7 @@
 
 mod admin;
 mod args;
+mod arrow;
 mod batch;
 mod batches;
 mod callbacks;
