@@ -106,8 +106,8 @@ pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Resu
 pub use native::librdkafka_version;
 pub use partition::{Generation, Offset, TopicInfo, TopicPartition, TopicPartitionOffset};
 pub use producer::{
-    BatchOutcome, DROP_FLUSH_TIMEOUT, Delivery, DeliveryCallback, DeliveryFuture, Producer,
-    ProducerRecord,
+    BatchOutcome, DROP_FLUSH_TIMEOUT, Delivery, DeliveryCallback, DeliveryFuture, DeliveryReport,
+    Producer, ProducerRecord, ReportCallback,
 };
 pub use record::{Header, Headers, OwnedRecord, Record};
 pub use stats::{ConsumerStats, HistogramSnapshot, ProducerStats};

@@ -78,12 +78,18 @@ static SINK_LEVEL: AtomicU8 = AtomicU8::new(Level::Debug as u8);
 /// log::clear_sink();
 /// ```
 pub fn set_sink(sink: LogSink) {
-    *SINK.write() = Some(Arc::new(sink));
+    replace_sink(Some(Arc::new(sink)));
 }
 
 /// Sends the lines to `tracing` again. A line that is being written on another thread may still reach the old sink.
 pub fn clear_sink() {
-    *SINK.write() = None;
+    replace_sink(None);
+}
+
+fn replace_sink(sink: Option<Arc<LogSink>>) {
+    let before = std::mem::replace(&mut *SINK.write(), sink);
+    // Its end is foreign code, which may log: not under the lock.
+    drop(before);
 }
 
 /// The least important level that reaches the sink; [`Level::Debug`] unless set.

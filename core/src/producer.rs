@@ -5,16 +5,12 @@
 //! an error of that call and counted; a record that was accepted ends in exactly one report, at the latest at close.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
 use futures_channel::oneshot;
 
-use crate::block_on::block_on;
 use crate::checks::{self, ForkGuard};
 use crate::clock::SystemClock;
 use crate::config::{Config, ProducerConfig};
@@ -24,35 +20,20 @@ use crate::partition::TopicInfo;
 use crate::sink::kafka::KafkaSink;
 use crate::stats::ProducerStats;
 
+mod batch;
 mod engine;
 mod ledger;
+mod report;
 #[cfg(test)]
 mod tests;
 
 pub use crate::sink::ProducerRecord;
 use engine::{Engine, Patience, WHAT};
 use ledger::{Completion, Ledger};
+pub use report::{Delivery, DeliveryCallback, DeliveryFuture, DeliveryReport, ReportCallback};
 
 /// How long dropping the last handle of a producer waits for records in flight.
 pub const DROP_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The report of a record that reached the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition it went to.
-    pub partition: i32,
-    /// Its offset there; -1 with `acks=0`, where the broker does not tell.
-    pub offset: i64,
-    /// Its timestamp in milliseconds since 1970.
-    pub timestamp_ms: Option<i64>,
-    /// Microseconds from the call to the report.
-    pub latency_us: u64,
-}
-
-/// What a callback of [`Producer::send_with`] is, boxed.
-pub type DeliveryCallback = Box<dyn FnOnce(Result<Delivery>) + Send>;
 
 /// What became of a [`Producer::send_batch`].
 #[derive(Debug, Default)]
@@ -221,6 +202,33 @@ impl Producer {
         self.send_record(record, Some(completion), Patience::Configured)
     }
 
+    /// As [`Producer::send_with`], but `on_report` is called with a borrowed report, which also says where a record that was not
+    /// delivered should have gone.
+    ///
+    /// # Errors
+    /// As [`Producer::send_with`].
+    pub fn send_reported(
+        &self,
+        record: &ProducerRecord<'_>,
+        on_report: ReportCallback,
+    ) -> Result<()> {
+        let completion = Completion::Report(on_report);
+        self.send_record(record, Some(completion), Patience::Configured)
+    }
+
+    /// As [`Producer::send_reported`], but never waits.
+    ///
+    /// # Errors
+    /// As [`Producer::send`]; [`Error::QueueFull`] at once.
+    pub fn try_send_reported(
+        &self,
+        record: &ProducerRecord<'_>,
+        on_report: ReportCallback,
+    ) -> Result<()> {
+        let completion = Completion::Report(on_report);
+        self.send_record(record, Some(completion), Patience::None)
+    }
+
     /// As [`Producer::send`], with a future of what becomes of the record. The future needs no runtime; dropping it does not stop
     /// the record.
     ///
@@ -263,64 +271,6 @@ impl Producer {
         engine.send(record, completion, patience)?;
         engine.ledger.accepted(1, record.payload_bytes());
         Ok(())
-    }
-
-    /// Sends the records (key, value) in their order to one topic, each as [`Producer::send`] does.
-    ///
-    /// A record that librdkafka refuses (too large, for example) is left out. When the queue stayed full for the whole of one
-    /// record's wait, or the producer was closed, the rest is refused at once, so that what was accepted is in order.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for an empty topic or a NUL in it; [`Error::Closed`]; [`Error::Forked`]; then no record was taken from
-    /// the iterator. Everything else is in the outcome.
-    pub fn send_batch<'r>(
-        &self,
-        topic: &str,
-        records: impl IntoIterator<Item = (Option<&'r [u8]>, Option<&'r [u8]>)>,
-    ) -> Result<BatchOutcome> {
-        self.send_batch_interruptible(topic, records, &mut || true)
-    }
-
-    /// As [`Producer::send_batch`] with `keep_waiting` as in [`Producer::send_interruptible`].
-    ///
-    /// # Errors
-    /// As [`Producer::send_batch`].
-    pub fn send_batch_interruptible<'r>(
-        &self,
-        topic: &str,
-        records: impl IntoIterator<Item = (Option<&'r [u8]>, Option<&'r [u8]>)>,
-        keep_waiting: &mut dyn FnMut() -> bool,
-    ) -> Result<BatchOutcome> {
-        let engine = self.engine();
-        engine.check()?;
-        let mut record = ProducerRecord::new(topic);
-        check_record(&record)?;
-        let mut outcome = BatchOutcome::default();
-        let mut bytes = 0;
-        let mut stopped: Option<Error> = None;
-        for (index, (key, value)) in records.into_iter().enumerate() {
-            if let Some(error) = &stopped {
-                engine.ledger.metrics.records_refused.add(1);
-                outcome.refused.push((index, error.clone()));
-                continue;
-            }
-            record.key = key;
-            record.value = value;
-            match engine.send(&record, None, Patience::Asking(keep_waiting)) {
-                Ok(()) => {
-                    outcome.accepted += 1;
-                    bytes += record.payload_bytes();
-                }
-                Err(error) => {
-                    if matches!(error, Error::QueueFull { .. }) || error.is_fatal() {
-                        stopped = Some(error.clone());
-                    }
-                    outcome.refused.push((index, error));
-                }
-            }
-        }
-        engine.ledger.accepted(outcome.accepted as u64, bytes);
-        Ok(outcome)
     }
 
     /// Waits until every record sent so far, by any thread, has its report and its callback has run. `linger.ms` is cut short
@@ -406,38 +356,4 @@ fn check_record(record: &ProducerRecord<'_>) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// What becomes of a record: a future of its delivery report, or [`DeliveryFuture::wait`] for it.
-#[derive(Debug)]
-#[must_use = "the record is on its way; wait for this to know that it arrived, or use send()"]
-pub struct DeliveryFuture {
-    report: oneshot::Receiver<Result<Delivery>>,
-}
-
-impl DeliveryFuture {
-    /// Waits for the report on this thread.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`] when there was none in time (asking again goes on waiting); [`Error::Kafka`] when the record was not
-    /// delivered; [`Error::Closed`] when the report was taken before.
-    pub fn wait(&mut self, timeout: Duration) -> Result<Delivery> {
-        match block_on(&mut *self, timeout) {
-            Some(report) => report,
-            None => Err(Error::TimedOut {
-                what: "the delivery of the record".to_string(),
-                timeout_ms: checks::millis(timeout),
-            }),
-        }
-    }
-}
-
-impl Future for DeliveryFuture {
-    type Output = Result<Delivery>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.report)
-            .poll(context)
-            .map(|report| report.unwrap_or(Err(Error::Closed { what: WHAT })))
-    }
 }

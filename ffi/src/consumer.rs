@@ -47,7 +47,7 @@ object!(Reader, tg_consumer, "consumer", 6);
 
 impl Reader {
     /// The end of a polling call that has nothing to give.
-    fn nothing(&self) -> Result<tg_status> {
+    pub(crate) fn nothing(&self) -> Result<tg_status> {
         if let Some(ready) = self.ready.get() {
             ready.nothing_found(&self.consumer)?;
         }

@@ -61,7 +61,7 @@ impl tg_status {
         ]
     };
 
-    fn of(error: &Error) -> tg_status {
+    pub(crate) fn of(error: &Error) -> tg_status {
         let number = error.code().number();
         Self::ERRORS
             .into_iter()

@@ -8,7 +8,9 @@
     reason = "the names are C's, and cbindgen takes them from here"
 )]
 
+pub mod admin;
 pub mod batch;
+pub mod broker;
 pub mod config;
 pub mod consumer;
 pub mod error;
@@ -16,9 +18,16 @@ mod guard;
 mod handle;
 pub mod input;
 pub mod listener;
+pub mod log;
 mod notify;
 pub mod offsets;
 pub mod partitions;
+pub mod producer;
 pub mod record;
+pub mod reports;
+pub mod run;
+pub mod send_batch;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod version;

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
+use super::batch::Rows;
 use super::ledger::{Completion, Ledger};
 use crate::checks::{self, ForkGuard};
 use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::log::{self, Level, TIDEGATE};
-use crate::sink::{ProducerRecord, Refused, Sink, Token};
+use crate::sink::{ProducerRecord, Refused, Row, Sink, Token};
 
 pub(super) const WHAT: &str = "producer";
 
@@ -148,6 +149,85 @@ impl Engine {
             Some(sink) => sink.send(record, token),
             None => Err(Refused::Failed(Error::Closed { what: WHAT })),
         }
+    }
+
+    /// Sends a chunk of rows, the first of which is number `first` of the whole. On an error the rest is not to be tried: the number of
+    /// the chunk's next row, and what stopped it.
+    pub(super) fn send_rows(
+        &self,
+        chunk: &[Row<'_>],
+        first: usize,
+        rows: &mut Rows<'_>,
+    ) -> Result<(), (usize, Error)> {
+        let mut at = 0;
+        while at < chunk.len() {
+            at += self
+                .try_send_rows(&chunk[at..], first + at, rows)
+                .map_err(|error| (at, error))?;
+            let Some((key, value)) = chunk.get(at) else {
+                break;
+            };
+            // No room for this one: waited for as if it were sent alone.
+            let record = ProducerRecord {
+                partition: rows.partition,
+                key: *key,
+                value: *value,
+                ..ProducerRecord::new(rows.topic)
+            };
+            at += 1;
+            match self.send(&record, None, Patience::Asking(rows.go_on)) {
+                Ok(()) => {
+                    rows.accepted += 1;
+                    rows.bytes += record.payload_bytes();
+                }
+                Err(error) => {
+                    (rows.refused)(first + at - 1, error.clone());
+                    if matches!(error, Error::QueueFull { .. }) || error.is_fatal() {
+                        return Err((at, error));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends rows until the queue is full; how many were dealt with. An error is that of all of them.
+    fn try_send_rows(&self, chunk: &[Row<'_>], first: usize, rows: &mut Rows<'_>) -> Result<usize> {
+        let token = self.ledger.begin_rows(chunk.len());
+        // After `begin_rows`: as in `try_send`.
+        let sink = self.sink.read();
+        let sink = match sink.as_ref() {
+            Some(sink) if !self.closing.load(Ordering::SeqCst) => sink,
+            _ => {
+                self.ledger.withdraw(chunk.len(), token);
+                return Err(Error::Closed { what: WHAT });
+            }
+        };
+        let mut refused = Vec::new();
+        let dealt = sink.send_rows(
+            rows.topic,
+            rows.partition,
+            chunk,
+            token,
+            &mut |row, error| {
+                refused.push((row, error));
+            },
+        );
+        let bytes = |(key, value): &Row<'_>| {
+            (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64
+        };
+        rows.accepted += dealt - refused.len();
+        rows.bytes += chunk[..dealt].iter().map(bytes).sum::<u64>();
+        if dealt < chunk.len() {
+            let token = if dealt == 0 { token } else { 0 };
+            self.ledger.withdraw(chunk.len() - dealt, token);
+        }
+        for (row, error) in refused {
+            rows.bytes -= bytes(&chunk[row]);
+            self.ledger.refused(if row == 0 { token } else { 0 });
+            (rows.refused)(first + row, error);
+        }
+        Ok(dealt)
     }
 
     fn send_when_there_is_room(

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_channel::oneshot;
 use parking_lot::Mutex;
 
-use super::{Delivery, DeliveryCallback};
+use super::report::{Delivery, DeliveryCallback, DeliveryReport, ReportCallback};
 use crate::clock::Clock;
 use crate::error::{Error, KafkaCode, Result};
 use crate::log::{self, Level, TIDEGATE};
@@ -32,26 +32,27 @@ pub(super) enum Completion {
     /// Nobody; it is only timed.
     Timed,
     Callback(DeliveryCallback),
+    Report(ReportCallback),
     Future(oneshot::Sender<Result<Delivery>>),
 }
 
 impl Completion {
-    fn run(self, outcome: Result<Delivery>) {
-        match self {
+    fn run(self, report: DeliveryReport<'_>) {
+        let run = || match self {
             Completion::Timed => {}
-            Completion::Callback(callback) => {
-                if catch_unwind(AssertUnwindSafe(|| callback(outcome))).is_err() {
-                    log::emit(
-                        Level::Error,
-                        TIDEGATE,
-                        format_args!(
-                            "a delivery callback panicked; its record and the records after it are not affected"
-                        ),
-                    );
-                }
-            }
+            Completion::Callback(callback) => callback(report.into_delivery()),
+            Completion::Report(callback) => callback(&report),
             // Nobody waits any more when the future was dropped.
-            Completion::Future(sender) => drop(sender.send(outcome)),
+            Completion::Future(sender) => drop(sender.send(report.into_delivery())),
+        };
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            log::emit(
+                Level::Error,
+                TIDEGATE,
+                format_args!(
+                    "a delivery callback panicked; its record and the records after it are not affected"
+                ),
+            );
         }
     }
 }
@@ -140,6 +141,24 @@ impl Ledger {
         self.slab.lock().insert(pending)
     }
 
+    /// So many records are about to be sent without a report of their own; the first one's token.
+    pub(super) fn begin_rows(&self, rows: usize) -> Token {
+        self.begun.fetch_add(rows as u64, Ordering::SeqCst);
+        let pending = Pending {
+            completion: Completion::Timed,
+            sent_us: self.clock.now_us(),
+        };
+        self.slab.lock().insert(pending)
+    }
+
+    /// So many of these, the last ones, were not sent; `token` is the first one's if that is among them.
+    pub(super) fn withdraw(&self, rows: usize, token: Token) {
+        if token != 0 {
+            self.slab.lock().remove(token);
+        }
+        self.end(rows as u64);
+    }
+
     /// The sink has taken records of so many bytes.
     pub(super) fn accepted(&self, records: u64, bytes: u64) {
         self.metrics.records_sent.add(records);
@@ -200,10 +219,17 @@ impl Ledger {
                 .collect()
         };
         for pending in pending {
-            pending.completion.run(Err(Error::Kafka {
-                code,
-                context: "the producer was closed before the record was delivered".to_string(),
-            }));
+            pending.completion.run(DeliveryReport {
+                topic: "",
+                partition: -1,
+                offset: -1,
+                timestamp_ms: None,
+                latency_us: self.clock.now_us().saturating_sub(pending.sent_us),
+                outcome: Err(Error::Kafka {
+                    code,
+                    context: "the producer was closed before the record was delivered".to_string(),
+                }),
+            });
         }
         let lost = self.in_flight();
         self.metrics.records_failed.add(lost);
@@ -239,15 +265,13 @@ impl Reports for Ledger {
                 self.metrics.delivery_latency_us.record(latency_us);
             }
             if told {
-                pending.completion.run(match report.outcome {
-                    Ok(()) => Ok(Delivery {
-                        topic: Arc::from(report.topic),
-                        partition: report.partition,
-                        offset: report.offset,
-                        timestamp_ms: report.timestamp_ms,
-                        latency_us,
-                    }),
-                    Err(code) => Err(Error::Kafka {
+                pending.completion.run(DeliveryReport {
+                    topic: report.topic,
+                    partition: report.partition,
+                    offset: report.outcome.map_or(-1, |()| report.offset),
+                    timestamp_ms: report.timestamp_ms,
+                    latency_us,
+                    outcome: report.outcome.map_err(|code| Error::Kafka {
                         code,
                         context: format!("delivering to topic '{}'", report.topic),
                     }),

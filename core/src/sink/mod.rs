@@ -94,6 +94,9 @@ impl<'a> ProducerRecord<'a> {
     }
 }
 
+/// Key and value of one of many records for the same place.
+pub(crate) type Row<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
 /// Comes back with the record's report; 0 means that nobody waits for it.
 pub(crate) type Token = usize;
 
@@ -139,6 +142,31 @@ pub(crate) trait Reports: Send + Sync {
 pub(crate) trait Sink: Send + Sync {
     /// Copies the record into the queue.
     fn send(&self, record: &ProducerRecord<'_>, token: Token) -> Result<(), Refused>;
+    /// Copies records of one topic into the queue, in order; `token` is the first one's, the others have none. Returns how many were
+    /// dealt with: the one behind them found the queue full. `refused` hears which of them were not accepted, in order.
+    fn send_rows(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        rows: &[Row<'_>],
+        token: Token,
+        refused: &mut dyn FnMut(usize, Error),
+    ) -> usize {
+        let mut record = ProducerRecord {
+            partition,
+            ..ProducerRecord::new(topic)
+        };
+        for (number, (key, value)) in rows.iter().enumerate() {
+            record.key = *key;
+            record.value = *value;
+            match self.send(&record, if number == 0 { token } else { 0 }) {
+                Ok(()) => {}
+                Err(Refused::Full) => return number,
+                Err(Refused::Failed(error)) => refused(number, error),
+            }
+        }
+        rows.len()
+    }
     /// Hands over the reports that are there, and waits up to `timeout` for more.
     fn poll(&self, timeout: Duration);
     /// Asks for what is queued to be sent now instead of after `linger.ms`.
