@@ -52,6 +52,9 @@ pub(crate) struct Shared {
     attention: AtomicBool,
     calls: AtomicU64,
     app_waiting: AtomicBool,
+    /// Handlers have records; see `set_engaged`.
+    engaged: AtomicBool,
+    answers: AtomicU64,
     subscribed: AtomicBool,
     closing: AtomicBool,
 }
@@ -70,6 +73,8 @@ impl Shared {
             attention: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             app_waiting: AtomicBool::new(false),
+            engaged: AtomicBool::new(false),
+            answers: AtomicU64::new(0),
             subscribed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         };
@@ -116,14 +121,32 @@ impl Shared {
         }
     }
 
+    /// Says whether handlers have records. While they do, only what they answer is progress: the thread that polls for them
+    /// would hide that they are stuck.
+    pub(crate) fn set_engaged(&self, engaged: bool) {
+        if self.engaged.load(Ordering::Relaxed) != engaged {
+            self.engaged.store(engaged, Ordering::SeqCst);
+        }
+    }
+
+    /// Notes that handlers have answered.
+    pub(crate) fn note_answers(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Notes that the application is alive; only the thread that polls calls this.
     pub(crate) fn note_call(&self) {
+        if self.engaged.load(Ordering::Relaxed) {
+            return;
+        }
         let calls = self.calls.load(Ordering::Relaxed);
         self.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
     }
 
     pub(crate) fn progress(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        self.calls
+            .load(Ordering::Relaxed)
+            .wrapping_add(self.answers.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_app_waiting(&self, waiting: bool) {
@@ -131,7 +154,7 @@ impl Shared {
     }
 
     pub(crate) fn is_app_waiting(&self) -> bool {
-        self.app_waiting.load(Ordering::SeqCst)
+        self.app_waiting.load(Ordering::SeqCst) && !self.engaged.load(Ordering::SeqCst)
     }
 
     pub(crate) fn set_subscribed(&self, subscribed: bool) {

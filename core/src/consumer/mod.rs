@@ -116,6 +116,7 @@ pub struct Consumer {
     subscription: Mutex<Vec<String>>,
     max_poll_records: usize,
     group_id: Option<String>,
+    auto_commit: bool,
     fork: ForkGuard,
     closed: Mutex<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -167,6 +168,8 @@ impl Consumer {
         let (shared, events) = Shared::new(Arc::clone(&parts.waker));
         let (gate_in, gate) = queue::gate(parts.gate_bytes, parts.waker);
         let (commands, command_receiver) = unbounded();
+        let join_bytes = parts.settings.batch_bytes;
+        let auto_commit = parts.settings.auto_commit;
         let poller = Poller::new(
             source,
             parts.settings,
@@ -182,11 +185,12 @@ impl Consumer {
             commands,
             clock: parts.clock,
             client: parts.client,
-            hand: Mutex::new(Hand::default()),
+            hand: Mutex::new(Hand::new(join_bytes)),
             listener: Mutex::new(None),
             subscription: Mutex::new(Vec::new()),
             max_poll_records: parts.max_poll_records,
             group_id: parts.group_id,
+            auto_commit,
             fork: ForkGuard::new(),
             closed: Mutex::new(false),
             thread: Mutex::new(None),
@@ -333,7 +337,9 @@ impl Consumer {
                 return Ok(Some(record));
             }
         }
-        self.wait_for(timeout, 1, |hand| hand.hand_out_record(&self.shared.stats))
+        self.wait_for(timeout, 1, 0, |hand| {
+            hand.hand_out_record(&self.shared.stats)
+        })
     }
 
     /// The next batch: returns as soon as there are records, with at most `max_records` of them (and never more than
@@ -389,7 +395,7 @@ impl Consumer {
     /// As [`Consumer::poll`].
     pub fn wait_ready(&self, timeout: Option<Duration>, records: usize) -> Result<bool> {
         let least = self.want(Some(records), records, false)?.least;
-        let ready = self.wait_for(timeout, least, |hand| {
+        let ready = self.wait_for(timeout, least, 0, |hand| {
             hand.settle(least, &self.shared.stats).then_some(())
         })?;
         Ok(ready.is_some())
@@ -412,7 +418,7 @@ impl Consumer {
     }
 
     fn batch(&self, timeout: Option<Duration>, want: Want) -> Result<Option<RecordBatch>> {
-        self.wait_for(timeout, want.least, |hand| {
+        self.wait_for(timeout, want.least, want.limit, |hand| {
             hand.hand_out(want.limit, want.least, want.lease, &self.shared.stats)
         })
     }
@@ -491,11 +497,27 @@ impl Consumer {
         self.shared.librdkafka_stats.lock().clone()
     }
 
-    fn is_closed(&self) -> bool {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    pub(crate) fn group_id(&self) -> Option<&str> {
+        self.group_id.as_deref()
+    }
+
+    pub(crate) fn commits_by_itself(&self) -> bool {
+        self.auto_commit
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
         self.shared.is_closing() || *self.closed.lock()
     }
 
-    fn open(&self) -> Result<()> {
+    pub(crate) fn open(&self) -> Result<()> {
         self.fork.check(WHAT)?;
         if self.is_closed() {
             return Err(Error::Closed { what: WHAT });

@@ -1,0 +1,173 @@
+//! The way to the dead-letter topic: a record is finished only when the broker has confirmed its copy, and a copy that is refused is
+//! sent again for as long as the process lives.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::log;
+use crate::parallel::dispatcher::Dispatcher;
+use crate::parallel::state::{Ticket, Work};
+use crate::producer::{Producer, ProducerRecord};
+use crate::record::Record;
+
+/// The pause before a copy that was refused is sent again, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longer texts are cut.
+const LONGEST_TEXT: usize = 1000;
+
+/// Why a record failed for good.
+#[derive(Debug, Clone)]
+pub(crate) struct Reason {
+    kind: String,
+    text: String,
+    pub(crate) attempts: u32,
+}
+
+impl Reason {
+    pub(crate) fn new(kind: String, text: String, attempts: u32) -> Reason {
+        Reason {
+            kind,
+            text: text.chars().take(LONGEST_TEXT).collect(),
+            attempts,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind.is_empty() {
+            true => f.write_str(&self.text),
+            false => write!(f, "{}: {}", self.kind, self.text),
+        }
+    }
+}
+
+/// One dead-letter topic.
+pub(crate) struct Letters {
+    producer: Producer,
+    topic: String,
+    group: String,
+    waiting: Mutex<Vec<Waiting>>,
+}
+
+/// A copy that waits to be sent again.
+struct Waiting {
+    due: Instant,
+    refusals: u32,
+    letter: Letter,
+}
+
+/// One record and why it is here.
+pub(crate) type Letter = (Ticket, Work, Reason);
+
+impl Letters {
+    pub(crate) fn new(producer: Producer, topic: String, group: String) -> Letters {
+        Letters {
+            producer,
+            topic,
+            group,
+            waiting: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Sends a copy; the dispatcher hears when it is confirmed. Never waits.
+    pub(crate) fn send(self: &Arc<Self>, dispatcher: &Weak<Dispatcher>, letter: Letter) {
+        self.try_send(dispatcher, letter, 0);
+    }
+
+    /// Sends again what was refused and has waited long enough.
+    pub(crate) fn pump(self: &Arc<Self>, dispatcher: &Weak<Dispatcher>) {
+        let now = Instant::now();
+        let due: Vec<Waiting> = {
+            let mut waiting = self.waiting.lock();
+            waiting.extract_if(.., |copy| copy.due <= now).collect()
+        };
+        for copy in due {
+            self.try_send(dispatcher, copy.letter, copy.refusals);
+        }
+    }
+
+    fn try_send(self: &Arc<Self>, dispatcher: &Weak<Dispatcher>, letter: Letter, refusals: u32) {
+        let (ticket, work, reason) = &letter;
+        let Some(record) = work.batch.get(work.row) else {
+            return;
+        };
+        let added = self.headers(&record, reason);
+        let own: Vec<_> = record
+            .headers()
+            .map(|header| (header.name(), header.value))
+            .collect();
+        let headers: Vec<(&str, Option<&[u8]>)> = own
+            .iter()
+            .map(|(name, value)| (&**name, *value))
+            .chain(
+                added
+                    .iter()
+                    .map(|(name, text)| (*name, Some(text.as_bytes()))),
+            )
+            .collect();
+        let mut copy = ProducerRecord::new(&self.topic).headers(&headers);
+        copy.key = record.key();
+        copy.value = record.value();
+        let ticket = *ticket;
+        let (way, told, again) = (Arc::clone(self), Weak::clone(dispatcher), letter.clone());
+        let sent = self.producer.try_send_with(
+            &copy,
+            Box::new(move |report| match report {
+                Ok(_) => {
+                    if let Some(dispatcher) = told.upgrade() {
+                        dispatcher.dead_lettered(ticket);
+                    }
+                }
+                Err(error) => way.refused(again, refusals, &error),
+            }),
+        );
+        if let Err(error) = sent {
+            self.refused(letter, refusals, &error);
+        }
+    }
+
+    fn refused(&self, letter: Letter, refusals: u32, error: &Error) {
+        if refusals == 0 {
+            log::warn(format_args!(
+                "the dead-letter topic {} refuses a record, which stays unfinished and is sent again: {error}",
+                self.topic
+            ));
+        }
+        let pause = FIRST_PAUSE
+            .saturating_mul(1_u32.checked_shl(refusals).unwrap_or(u32::MAX))
+            .min(LONGEST_PAUSE);
+        self.waiting.lock().push(Waiting {
+            due: Instant::now() + pause,
+            refusals: refusals + 1,
+            letter,
+        });
+    }
+
+    fn headers(&self, record: &Record<'_>, reason: &Reason) -> [(&'static str, String); 9] {
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis());
+        [
+            ("tidegate.dlq.topic", record.topic().to_string()),
+            ("tidegate.dlq.partition", record.partition().to_string()),
+            ("tidegate.dlq.offset", record.offset().to_string()),
+            (
+                "tidegate.dlq.timestamp_ms",
+                record
+                    .timestamp_ms()
+                    .map_or_else(String::new, |ms| ms.to_string()),
+            ),
+            ("tidegate.dlq.exception", reason.kind.clone()),
+            ("tidegate.dlq.text", reason.text.clone()),
+            ("tidegate.dlq.attempts", reason.attempts.to_string()),
+            ("tidegate.dlq.last_ms", now_ms.to_string()),
+            ("tidegate.dlq.group", self.group.clone()),
+        ]
+    }
+}

@@ -1,0 +1,258 @@
+//! Rust handlers on threads.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::consumer::Consumer;
+use crate::error::{Error, Result};
+use crate::parallel::ProcessOptions;
+use crate::parallel::dispatcher::{Dispatcher, Outcome, StopReport};
+use crate::parallel::state::{Ledger, Work};
+use crate::record::Record;
+
+/// A handler that is this quick gets many records at a time; a slow one gets one, so that none waits behind another.
+const TURN: Duration = Duration::from_micros(200);
+/// The most records at a time.
+const MOST_AT_ONCE: usize = 256;
+/// Dropping a [`Processing`] waits so long for its handlers.
+const DROP_DRAIN: Duration = Duration::from_secs(5);
+
+/// Why a handler could not handle a record.
+#[derive(Debug, Clone)]
+pub struct HandlerError {
+    kind: String,
+    text: String,
+    is_retriable: bool,
+    retry_after: Option<Duration>,
+}
+
+impl HandlerError {
+    /// Worth another attempt.
+    pub fn retriable(text: impl Into<String>) -> HandlerError {
+        HandlerError {
+            kind: String::new(),
+            text: text.into(),
+            is_retriable: true,
+            retry_after: None,
+        }
+    }
+
+    /// Another attempt is pointless: the record has failed for good.
+    pub fn terminal(text: impl Into<String>) -> HandlerError {
+        HandlerError {
+            is_retriable: false,
+            ..HandlerError::retriable(text)
+        }
+    }
+
+    /// The kind of error, for the dead letter's headers.
+    #[must_use]
+    pub fn kind(mut self, kind: impl Into<String>) -> HandlerError {
+        self.kind = kind.into();
+        self
+    }
+
+    /// No other attempt before so much time (a server's Retry-After).
+    #[must_use]
+    pub fn after(mut self, pause: Duration) -> HandlerError {
+        self.retry_after = Some(pause);
+        self
+    }
+}
+
+impl<E: std::error::Error> From<E> for HandlerError {
+    /// Any error is worth another attempt.
+    fn from(error: E) -> HandlerError {
+        HandlerError::retriable(error.to_string()).kind(std::any::type_name::<E>())
+    }
+}
+
+impl From<HandlerError> for Outcome {
+    fn from(error: HandlerError) -> Outcome {
+        Outcome::Failed {
+            kind: error.kind,
+            text: error.text,
+            is_retriable: error.is_retriable,
+            retry_after: error.retry_after,
+        }
+    }
+}
+
+impl Consumer {
+    /// Handles records on [`ProcessOptions::max_in_flight`] threads, in order by key, by partition or not at all, and commits no further
+    /// than everything is done. Runs in the background until [`Processing::stop`], [`Consumer::close`], or an error.
+    ///
+    /// A handler that returns an error, or panics, has its record again later ([`ProcessOptions::max_attempts`]), then it has failed for
+    /// good ([`ProcessOptions::on_failure`]). Nobody else may poll the consumer meanwhile; rebalance callbacks run on a thread of their own.
+    /// When partitions are revoked, records that wait are given back, and those with handlers have `tidegate.revoke.drain.ms` to finish.
+    ///
+    /// ```
+    /// # fn main() -> tidegate::Result<()> {
+    /// # let broker = tidegate::embedded::Broker::with_topics(&[("tasks", 2)])?;
+    /// # let config = tidegate::Config::new().with("bootstrap.servers", broker.bootstrap_servers());
+    /// # let producer = tidegate::Producer::new(&config)?;
+    /// # for task in 0..10 {
+    /// #     producer.send(&tidegate::ProducerRecord::new("tasks").key(&format!("{}", task % 3)).value("work"))?;
+    /// # }
+    /// # producer.flush(std::time::Duration::from_secs(10))?;
+    /// # let config = config.with("group.id", "g").with("auto.offset.reset", "earliest");
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use tidegate::{Consumer, ProcessOptions};
+    ///
+    /// let consumer = Arc::new(Consumer::new(&config)?);
+    /// consumer.subscribe(&["tasks"])?;
+    /// let mut options = ProcessOptions::default();
+    /// options.max_in_flight = 100;
+    /// options.max_attempts = Some(3);
+    /// let processing = consumer.process(options, |record| {
+    ///     println!("{:?}", record.value());
+    ///     Ok(())
+    /// })?;
+    /// # let start = std::time::Instant::now();
+    /// # while processing.ledger().done < 10 {
+    /// #     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", processing.ledger());
+    /// #     std::thread::yield_now();
+    /// # }
+    /// // ... until it is time to end:
+    /// let report = processing.stop(Duration::from_secs(10))?;
+    /// assert!(report.is_drained);
+    /// consumer.close(Duration::from_secs(10))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Dispatcher::start`].
+    pub fn process<F>(self: &Arc<Self>, options: ProcessOptions, handler: F) -> Result<Processing>
+    where
+        F: Fn(&Record<'_>) -> Result<(), HandlerError> + Send + Sync + 'static,
+    {
+        let threads = options.max_in_flight;
+        let dispatcher = Dispatcher::start(Arc::clone(self), options)?;
+        let handler = Arc::new(handler);
+        let mut processing = Processing {
+            dispatcher,
+            threads: Vec::with_capacity(threads),
+        };
+        for number in 0..threads {
+            let dispatcher = Arc::clone(&processing.dispatcher);
+            let handler = Arc::clone(&handler);
+            let thread = std::thread::Builder::new()
+                .name(format!("tidegate-work-{number}"))
+                .spawn(move || work(&dispatcher, &*handler))
+                .map_err(|error| Error::TimedOut {
+                    what: format!("starting a handler's thread ({error})"),
+                    timeout_ms: 0,
+                })?;
+            processing.threads.push(thread);
+        }
+        Ok(processing)
+    }
+}
+
+/// A thread's life.
+fn work(dispatcher: &Dispatcher, handler: &dyn Fn(&Record<'_>) -> Result<(), HandlerError>) {
+    let mut most = 1;
+    // Whoever waits for the end is told the error.
+    while let Ok(Some(works)) = dispatcher.take(most, None) {
+        let began = Instant::now();
+        let mut outcomes = Vec::with_capacity(works.len());
+        for Work {
+            ticket, batch, row, ..
+        } in &works
+        {
+            // A record whose turn comes after the stop is not begun.
+            let outcome = match batch.get(*row).filter(|_| !dispatcher.is_stopping()) {
+                Some(record) => handle(handler, &record),
+                None => Outcome::Unfinished,
+            };
+            outcomes.push((*ticket, outcome));
+        }
+        let each = began.elapsed() / works.len().max(1) as u32;
+        most = usize::try_from(TURN.as_nanos() / each.as_nanos().max(1))
+            .unwrap_or(MOST_AT_ONCE)
+            .clamp(1, MOST_AT_ONCE);
+        dispatcher.settle(outcomes);
+    }
+}
+
+fn handle(
+    handler: &dyn Fn(&Record<'_>) -> Result<(), HandlerError>,
+    record: &Record<'_>,
+) -> Outcome {
+    match catch_unwind(AssertUnwindSafe(|| handler(record))) {
+        Ok(Ok(())) => Outcome::Done,
+        Ok(Err(error)) => error.into(),
+        Err(panic) => HandlerError::retriable(panic_text(panic.as_ref()))
+            .kind("panic")
+            .into(),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_string())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".into())
+}
+
+/// Handlers at work; see [`Consumer::process`]. Dropping it stops them and waits at most five seconds.
+#[derive(Debug)]
+pub struct Processing {
+    dispatcher: Arc<Dispatcher>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Processing {
+    /// What became of everything that was received.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.dispatcher.ledger()
+    }
+
+    /// Waits until it has ended by itself: because the consumer was closed, or with an error.
+    ///
+    /// # Errors
+    ///
+    /// What ended it.
+    pub fn wait(&self) -> Result<()> {
+        self.dispatcher.wait()
+    }
+
+    /// Begins no other record, gives back what waits, lets handlers finish for at most `drain`, and commits what is done.
+    ///
+    /// # Errors
+    ///
+    /// What had ended it before.
+    pub fn stop(mut self, drain: Duration) -> Result<StopReport> {
+        self.end(drain)
+    }
+
+    fn end(&mut self, drain: Duration) -> Result<StopReport> {
+        let report = self.dispatcher.stop(drain);
+        for thread in self.threads.drain(..) {
+            // A handler that is still busy keeps its thread, whose answer is then nobody's.
+            if report.ledger.in_flight == 0 {
+                let _ = thread.join();
+            }
+        }
+        self.dispatcher.failure()?;
+        Ok(report)
+    }
+}
+
+impl Drop for Processing {
+    fn drop(&mut self) {
+        if !self.threads.is_empty()
+            && let Err(error) = self.end(DROP_DRAIN)
+        {
+            crate::log::warn(format_args!("processing has ended: {error}"));
+        }
+    }
+}
