@@ -2,9 +2,12 @@
 //!
 //! L0. Each says what is wrong and what to write instead; none of them allocates when the argument is good.
 
+mod fork;
+
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+pub(crate) use fork::ForkGuard;
 
 /// Kafka's own limit on the length of a topic's name.
 pub(crate) const MAX_TOPIC_NAME: usize = 249;
@@ -54,40 +57,6 @@ pub(crate) fn millis(timeout: Duration) -> u64 {
     u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Remembers which process made a handle: librdkafka's threads do not exist in a forked child, where every wait for
-/// them would be for ever.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ForkGuard {
-    pid: u32,
-}
-
-impl ForkGuard {
-    pub(crate) fn new() -> ForkGuard {
-        ForkGuard {
-            pid: std::process::id(),
-        }
-    }
-
-    /// True in a child forked after the handle was made.
-    pub(crate) fn is_forked(self) -> bool {
-        std::process::id() != self.pid
-    }
-
-    pub(crate) fn check(self, what: &'static str) -> Result<()> {
-        if self.is_forked() {
-            return Err(Error::Forked { what });
-        }
-        Ok(())
-    }
-
-    #[cfg(test)]
-    pub(crate) fn of_another_process() -> ForkGuard {
-        ForkGuard {
-            pid: std::process::id().wrapping_add(1),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,14 +79,5 @@ mod tests {
                 "{bad:?}: {error}"
             );
         }
-    }
-
-    #[test]
-    fn a_handle_of_another_process_is_refused() {
-        assert!(ForkGuard::new().check("producer").is_ok());
-        assert!(matches!(
-            ForkGuard::of_another_process().check("producer"),
-            Err(Error::Forked { what: "producer" })
-        ));
     }
 }

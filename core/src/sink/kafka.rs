@@ -1,7 +1,10 @@
-//! The sink that is librdkafka, over rust-rdkafka's safe `BaseProducer`.
+//! The sink that is librdkafka, over rust-rdkafka's `BaseProducer`; records without headers and timestamp go the short way
+//! ([`enqueue`]).
 //!
 //! Delivery reports, errors and log lines arrive as events inside [`Sink::poll`], on the delivery thread. A record's token
 //! travels as librdkafka's opaque number, so that a fire-and-forget record costs no allocation for its report.
+
+mod enqueue;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,12 +17,13 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 use rdkafka::{ClientContext, Message};
 
-use super::{ProducerRecord, Refused, Report, Reports, Sink, Token};
+use super::{ProducerRecord, Refused, Report, Reports, Row, Sink, Token};
 use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::log::{self, LIBRDKAFKA, Level};
 use crate::native;
 use crate::partition::TopicInfo;
+use enqueue::{Fared, Queue};
 
 struct Context {
     reports: Arc<dyn Reports>,
@@ -85,7 +89,7 @@ impl ProducerContext for Context {
 }
 
 pub(crate) struct KafkaSink {
-    producer: BaseProducer<Context>,
+    queue: Queue<Context>,
 }
 
 impl KafkaSink {
@@ -98,15 +102,55 @@ impl KafkaSink {
             reports,
             untwinned: Mutex::new(None),
         };
-        let producer = native::client_config(properties)
+        let producer: BaseProducer<Context> = native::client_config(properties)
             .create_with_context(context)
             .map_err(|failure| kafka_code::error(&failure, "creating the producer"))?;
-        Ok(KafkaSink { producer })
+        Ok(KafkaSink {
+            queue: Queue::new(producer),
+        })
+    }
+
+    /// Why a record for this topic was not accepted.
+    fn refused(&self, topic: &str, failure: &KafkaError) -> Refused {
+        match failure {
+            KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Refused::Full,
+            KafkaError::Nul(_) => Refused::Failed(Error::argument(
+                "topic",
+                "the topic's name holds a NUL character",
+                "remove it",
+            )),
+            KafkaError::MessageProduction(RDKafkaErrorCode::Fatal) => {
+                // "Fatal error" alone helps nobody: librdkafka keeps what led to it.
+                let cause = self.queue.producer.client().fatal_error().map_or_else(
+                    String::new,
+                    |(code, reason)| {
+                        format!(" after {}: {reason}", kafka_code::from_rdkafka(code).name())
+                    },
+                );
+                Refused::Failed(kafka_code::error(
+                    failure,
+                    format!("sending to topic '{topic}'{cause}"),
+                ))
+            }
+            _ => Refused::Failed(kafka_code::error(
+                failure,
+                format!("sending to topic '{topic}'"),
+            )),
+        }
     }
 }
 
 impl Sink for KafkaSink {
     fn send(&self, record: &ProducerRecord<'_>, token: Token) -> Result<(), Refused> {
+        let refused = |failure: KafkaError| self.refused(record.topic, &failure);
+        // Zero is the time of the call, to librdkafka as well.
+        if record.headers.is_empty() && record.timestamp_ms.unwrap_or(0) == 0 {
+            let row = (record.key, record.value);
+            let sent = self.queue.send(record.topic, record.partition, row, token);
+            if let Some(sent) = sent {
+                return sent.map_err(|code| refused(KafkaError::MessageProduction(code)));
+            }
+        }
         let headers = (!record.headers.is_empty()).then(|| {
             record.headers.iter().fold(
                 OwnedHeaders::new_with_capacity(record.headers.len()),
@@ -123,52 +167,58 @@ impl Sink for KafkaSink {
             delivery_opaque: token,
         };
         // On failure rust-rdkafka hands the record back, and with it the headers, which are freed here.
-        self.producer.send(native).map_err(|(failure, _)| {
-            match failure {
-                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Refused::Full,
-                KafkaError::Nul(_) => Refused::Failed(Error::argument(
-                    "topic",
-                    "the topic's name holds a NUL character",
-                    "remove it",
-                )),
-                KafkaError::MessageProduction(RDKafkaErrorCode::Fatal) => {
-                    // "Fatal error" alone helps nobody: librdkafka keeps what led to it.
-                    let cause = self.producer.client().fatal_error().map_or_else(
-                        String::new,
-                        |(code, reason)| {
-                            format!(" after {}: {reason}", kafka_code::from_rdkafka(code).name())
-                        },
-                    );
-                    Refused::Failed(kafka_code::error(
-                        &failure,
-                        format!("sending to topic '{}'{cause}", record.topic),
-                    ))
+        self.queue
+            .producer
+            .send(native)
+            .map_err(|(failure, _)| refused(failure))
+    }
+
+    fn send_rows(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        rows: &[Row<'_>],
+        token: Token,
+        refused: &mut dyn FnMut(usize, Error),
+    ) -> usize {
+        let mut dealt = 0;
+        let sent = self
+            .queue
+            .send_rows(topic, partition, rows, token, &mut |fared| {
+                if let Fared::Refused(code) = fared {
+                    match self.refused(topic, &KafkaError::MessageProduction(code)) {
+                        // librdkafka takes none of those behind it either.
+                        Refused::Full => return false,
+                        Refused::Failed(error) => refused(dealt, error),
+                    }
                 }
-                _ => Refused::Failed(kafka_code::error(
-                    &failure,
-                    format!("sending to topic '{}'", record.topic),
-                )),
-            }
-        })
+                dealt += 1;
+                true
+            });
+        if sent {
+            return dealt;
+        }
+        self.send_each(topic, partition, rows, token, refused)
     }
 
     fn poll(&self, timeout: Duration) {
-        self.producer.poll(timeout);
+        self.queue.producer.poll(timeout);
     }
 
     fn nudge(&self) {
         // With no time to wait this only wakes the broker threads with the flushing flag up. It fails while records are in
         // flight, which is why it is called.
-        let _ = self.producer.flush(Duration::ZERO);
+        let _ = self.queue.producer.flush(Duration::ZERO);
     }
 
     fn purge(&self) {
-        self.producer
+        self.queue
+            .producer
             .purge(PurgeConfig::default().queue().inflight().non_blocking());
     }
 
     fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
-        native::topics(self.producer.client(), timeout)
+        native::topics(self.queue.producer.client(), timeout)
     }
 }
 

@@ -152,6 +152,17 @@ pub(crate) trait Sink: Send + Sync {
         token: Token,
         refused: &mut dyn FnMut(usize, Error),
     ) -> usize {
+        self.send_each(topic, partition, rows, token, refused)
+    }
+    /// [`Sink::send_rows`], one by one.
+    fn send_each(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        rows: &[Row<'_>],
+        token: Token,
+        refused: &mut dyn FnMut(usize, Error),
+    ) -> usize {
         let mut record = ProducerRecord {
             partition,
             ..ProducerRecord::new(topic)

@@ -1,0 +1,174 @@
+//! The short ways into librdkafka's queue, with unsafe FFI: a topic is looked up once, and many records go in with one call.
+//!
+//! rust-rdkafka's safe call copies the topic's name for each record, and librdkafka looks it up and reads the arguments one by
+//! one; with small records that is a good part of what a record costs. Headers and timestamps go the safe way.
+//!
+//! Any thread. Always true: each handle in the table is one reference to a topic of the producer beside it, used only while that
+//! lives, and given back before it ends.
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::ptr;
+
+use parking_lot::RwLock;
+use rdkafka::bindings as rd;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+
+use crate::sink::{Row, Token};
+
+/// More topics than these are looked up for each record, so that a program that sends to ever new ones keeps no handles.
+const MOST_TOPICS: usize = 1024;
+/// The partitioner chooses.
+const ANY_PARTITION: i32 = -1;
+/// Rows handed over by one call, with one lock of the topic.
+const CHUNK: usize = 64;
+
+/// One reference to a topic of librdkafka's.
+struct Topic(*mut rd::rd_kafka_topic_t);
+
+// SAFETY: librdkafka's topic handles may be used by any thread.
+unsafe impl Send for Topic {}
+// SAFETY: as above, by several at once.
+unsafe impl Sync for Topic {}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: the one reference that `rd_kafka_topic_new` gave; the producer still lives (see `Queue`).
+        unsafe { rd::rd_kafka_topic_destroy(self.0) };
+    }
+}
+
+/// librdkafka's producer and the topics it was asked for.
+pub(super) struct Queue<C: ProducerContext + 'static> {
+    /// Before the producer, so that they are given back first.
+    topics: RwLock<HashMap<Box<str>, Topic>>,
+    pub(super) producer: BaseProducer<C>,
+}
+
+/// How one row of many fared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fared {
+    Accepted,
+    Refused(RDKafkaErrorCode),
+}
+
+/// Where bytes begin; NULL is null, and empty is not.
+fn start(bytes: Option<&[u8]>) -> *mut c_void {
+    bytes.map_or(ptr::null_mut(), |bytes| bytes.as_ptr().cast_mut().cast())
+}
+
+fn length(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(0, <[u8]>::len)
+}
+
+impl<C: ProducerContext + 'static> Queue<C> {
+    pub(super) fn new(producer: BaseProducer<C>) -> Queue<C> {
+        Queue {
+            topics: RwLock::default(),
+            producer,
+        }
+    }
+
+    /// The topic's handle, good while `self` lives; none when there are too many, or librdkafka wants none of that name.
+    fn topic(&self, name: &str) -> Option<*mut rd::rd_kafka_topic_t> {
+        if let Some(topic) = self.topics.read().get(name) {
+            return Some(topic.0);
+        }
+        let native = CString::new(name).ok()?;
+        let mut topics = self.topics.write();
+        if let Some(topic) = topics.get(name) {
+            return Some(topic.0);
+        }
+        if topics.len() >= MOST_TOPICS {
+            return None;
+        }
+        // SAFETY: the producer lives, the name ends with a NUL, and no configuration means the producer's own.
+        let topic = unsafe {
+            let client = self.producer.client().native_ptr();
+            rd::rd_kafka_topic_new(client, native.as_ptr(), ptr::null_mut())
+        };
+        if topic.is_null() {
+            return None;
+        }
+        topics.insert(name.into(), Topic(topic));
+        Some(topic)
+    }
+
+    /// Copies a record without headers and timestamp into the queue; none when it cannot go this way.
+    pub(super) fn send(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        (key, value): Row<'_>,
+        token: Token,
+    ) -> Option<Result<(), RDKafkaErrorCode>> {
+        let topic = self.topic(topic)?;
+        // SAFETY: the topic is this producer's and lives as long as `self`; key and value are read, and copied, within their
+        // lengths during the call; the token is a number to librdkafka.
+        let code = unsafe {
+            rd::rd_kafka_produce(
+                topic,
+                partition.unwrap_or(ANY_PARTITION),
+                rd::RD_KAFKA_MSG_F_COPY,
+                start(value),
+                length(value),
+                start(key),
+                length(key),
+                ptr::without_provenance_mut(token),
+            )
+        };
+        if code == 0 {
+            return Some(Ok(()));
+        }
+        // SAFETY: reads this thread's error, which the failed call has set.
+        Some(Err(unsafe { rd::rd_kafka_last_error() }.into()))
+    }
+
+    /// Copies rows into the queue, in order, and tells how each fared, the first ones first; `token` is the first row's. False when they
+    /// cannot go this way.
+    pub(super) fn send_rows(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        rows: &[Row<'_>],
+        mut token: Token,
+        tell: &mut dyn FnMut(Fared) -> bool,
+    ) -> bool {
+        let Some(topic) = self.topic(topic) else {
+            return false;
+        };
+        // SAFETY: integers and pointers, for which zero and NULL are values.
+        let mut messages: [rd::rd_kafka_message_t; CHUNK] = unsafe { std::mem::zeroed() };
+        for rows in rows.chunks(CHUNK) {
+            for (message, (key, value)) in messages.iter_mut().zip(rows) {
+                message.err = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+                message.payload = start(*value);
+                message.len = length(*value);
+                message.key = start(*key);
+                message.key_len = length(*key);
+                message._private = ptr::without_provenance_mut(std::mem::take(&mut token));
+            }
+            // SAFETY: as in `send`; `messages` holds at least as many as there are rows in the chunk.
+            unsafe {
+                rd::rd_kafka_produce_batch(
+                    topic,
+                    partition.unwrap_or(ANY_PARTITION),
+                    rd::RD_KAFKA_MSG_F_COPY,
+                    messages.as_mut_ptr(),
+                    i32::try_from(rows.len()).unwrap_or(0),
+                );
+            }
+            for message in &messages[..rows.len()] {
+                let fared = match message.err {
+                    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Fared::Accepted,
+                    code => Fared::Refused(code.into()),
+                };
+                if !tell(fared) {
+                    return true;
+                }
+            }
+        }
+        true
+    }
+}
