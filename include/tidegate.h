@@ -35,6 +35,16 @@
 #include <stdint.h>
 
 /**
+ * The cluster's default replication.
+ */
+#define TG_REPLICATION_DEFAULT (-1)
+
+/**
+ * Every broker of the cluster.
+ */
+#define TG_ALL_BROKERS (-1)
+
+/**
  * Waits without a limit, where a function's comment allows that.
  */
 #define TG_FOREVER (-1)
@@ -63,6 +73,21 @@
  * `TG_OFFSET_TAIL_BASE - n`: n records before the end.
  */
 #define TG_OFFSET_TAIL_BASE (-2000)
+
+/**
+ * The partitioner chooses: by key, else any.
+ */
+#define TG_PARTITION_ANY (-1)
+
+/**
+ * The time of the call.
+ */
+#define TG_TIMESTAMP_NOW (-1)
+
+/**
+ * So many polled reports of a producer may be asked for and not yet read; the sends beyond are refused with TG_ERROR_ARGUMENT.
+ */
+#define TG_MAX_UNREAD_REPORTS 1000000
 
 /**
  * Grows by one whenever a program compiled against an older header would go wrong. A program checks at its start that
@@ -174,6 +199,43 @@ typedef int32_t tg_timestamp_type;
 #endif // __cplusplus
 
 /**
+ * How much a log line matters.
+ */
+enum tg_log_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Something failed, and somebody has to know.
+   */
+  TG_LOG_ERROR = 1,
+  /**
+   * Something is wrong and is being worked around.
+   */
+  TG_LOG_WARN = 2,
+  /**
+   * Something that happens rarely: start, assignment, close.
+   */
+  TG_LOG_INFO = 3,
+  /**
+   * For looking for the cause of a problem.
+   */
+  TG_LOG_DEBUG = 4,
+  /**
+   * Everything.
+   */
+  TG_LOG_TRACE = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum tg_log_level tg_log_level;
+#else
+typedef int32_t tg_log_level;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Which client a configuration is for.
  */
 enum tg_client
@@ -203,10 +265,89 @@ typedef int32_t tg_client;
 #endif // __cplusplus
 
 /**
+ * A request of the Kafka protocol that tg_broker_request_errors() can make fail.
+ */
+enum tg_request
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Producers sending records.
+   */
+  TG_REQUEST_PRODUCE = 0,
+  /**
+   * Consumers fetching records.
+   */
+  TG_REQUEST_FETCH = 1,
+  /**
+   * Looking up offsets by time, and the watermarks.
+   */
+  TG_REQUEST_LIST_OFFSETS = 2,
+  /**
+   * Looking up topics and leaders.
+   */
+  TG_REQUEST_METADATA = 3,
+  /**
+   * Committing offsets.
+   */
+  TG_REQUEST_OFFSET_COMMIT = 4,
+  /**
+   * Reading committed offsets.
+   */
+  TG_REQUEST_OFFSET_FETCH = 5,
+  /**
+   * Looking up a group's coordinator.
+   */
+  TG_REQUEST_FIND_COORDINATOR = 6,
+  /**
+   * Joining a group.
+   */
+  TG_REQUEST_JOIN_GROUP = 7,
+  /**
+   * Getting the assignment.
+   */
+  TG_REQUEST_SYNC_GROUP = 8,
+  /**
+   * Staying in the group.
+   */
+  TG_REQUEST_HEARTBEAT = 9,
+  /**
+   * Leaving the group.
+   */
+  TG_REQUEST_LEAVE_GROUP = 10,
+  /**
+   * An idempotent producer asking for its id.
+   */
+  TG_REQUEST_INIT_PRODUCER_ID = 11,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum tg_request tg_request;
+#else
+typedef int32_t tg_request;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Creates, deletes and lists topics. Any thread may call everything; calls wait up to their timeout. In a forked child they answer
+ * TG_ERROR_FORKED.
+ */
+typedef struct tg_admin tg_admin;
+
+/**
  * Records in columns: row `i` is the same record in every column. Immutable; any thread may read it, also when its consumer was
  * closed or freed. tg_batch_free() ends it and everything that its pointers lead to.
  */
 typedef struct tg_batch tg_batch;
+
+/**
+ * A Kafka cluster inside of this process, on loopback ports, for tests and demonstrations. It keeps 5 MiB (100 000 records) per
+ * partition, knows no transactions and no topic administration, and re-joins a group only after about one session timeout. A topic that
+ * was not created comes into being, with 4 partitions, when a client first asks for it. Everything may be called by any thread; in a
+ * forked child it answers TG_ERROR_FORKED.
+ */
+typedef struct tg_broker tg_broker;
 
 /**
  * A configuration: names and values, as librdkafka or the Java client call them.
@@ -237,9 +378,77 @@ typedef struct tg_consumer tg_consumer;
 typedef struct tg_partitions tg_partitions;
 
 /**
+ * Sends records. Everything may be called by any thread, also at once; one thread of the library's own, the delivery thread, makes the
+ * callbacks. A record that was accepted is copied, and ends in exactly one report, at the latest at close.
+ *
+ * After tg_producer_close() every function but the free one, the statistics, the reports and a second close answers TG_ERROR_CLOSED;
+ * in a forked child TG_ERROR_FORKED.
+ */
+typedef struct tg_producer tg_producer;
+
+/**
  * A text that the library made; tg_text_free() ends it.
  */
 typedef struct tg_text tg_text;
+
+/**
+ * A list of topics that the library made; tg_topics_free() ends it.
+ */
+typedef struct tg_topics tg_topics;
+
+/**
+ * A name and a value, both NUL-terminated.
+ */
+typedef struct tg_setting {
+  /**
+   * The name, such as "retention.ms".
+   */
+  const char *name;
+  /**
+   * The value.
+   */
+  const char *value;
+} tg_setting;
+
+/**
+ * A topic to create.
+ */
+typedef struct tg_new_topic {
+  /**
+   * Its name, NUL-terminated.
+   */
+  const char *name;
+  /**
+   * How many partitions; 1 or more.
+   */
+  int32_t partitions;
+  /**
+   * On how many brokers each partition is; TG_REPLICATION_DEFAULT, or 1 or more.
+   */
+  int32_t replication;
+  /**
+   * `setting_count` settings of the topic.
+   */
+  const struct tg_setting *settings;
+  /**
+   * How many settings.
+   */
+  size_t setting_count;
+} tg_new_topic;
+
+/**
+ * A topic of the cluster.
+ */
+typedef struct tg_topic {
+  /**
+   * Its name, NUL-terminated.
+   */
+  const char *name;
+  /**
+   * How many partitions it has.
+   */
+  int32_t partitions;
+} tg_topic;
 
 /**
  * Bytes in the library's memory. They do not end with a NUL.
@@ -518,6 +727,15 @@ typedef struct tg_error {
 } tg_error;
 
 /**
+ * Called with each log line, on whichever thread logs, also on several at once, under no lock. It may call the library, this function's
+ * own setter included. What it logs itself by that comes back to it: it must not log without end.
+ *
+ * @param target "tidegate" or "librdkafka"; NUL-terminated and valid during the call, as is the message.
+ * @param message the line, UTF-8, without a line feed at its end.
+ */
+typedef void (*tg_log_callback)(tg_log_level level, const char *target, const char *message, void *user_data);
+
+/**
  * A header of a record; valid as long as the record.
  */
 typedef struct tg_header {
@@ -531,6 +749,145 @@ typedef struct tg_header {
   struct tg_bytes value;
 } tg_header;
 
+/**
+ * A record to send. Everything stays the caller's and is copied during the call.
+ */
+typedef struct tg_producer_record {
+  /**
+   * The topic, NUL-terminated.
+   */
+  const char *topic;
+  /**
+   * The partition, or TG_PARTITION_ANY.
+   */
+  int32_t partition;
+  /**
+   * The key; `data` NULL for none. Empty is not null.
+   */
+  struct tg_bytes key;
+  /**
+   * The value; `data` NULL for a tombstone. Empty is not null.
+   */
+  struct tg_bytes value;
+  /**
+   * `header_count` headers, as tg_header_next() gives them; their names are UTF-8.
+   */
+  const struct tg_header *headers;
+  /**
+   * How many headers.
+   */
+  size_t header_count;
+  /**
+   * Milliseconds since 1970; TG_TIMESTAMP_NOW and 0 are the time of the call.
+   */
+  int64_t timestamp_ms;
+} tg_producer_record;
+
+/**
+ * What became of a record that was accepted.
+ */
+typedef struct tg_delivery_report {
+  /**
+   * The topic's name, UTF-8; empty when the producer ended before librdkafka told what became of the record.
+   */
+  struct tg_bytes topic;
+  /**
+   * The partition; -1 when the record failed before it had one.
+   */
+  int32_t partition;
+  /**
+   * TG_OK when it was delivered.
+   */
+  tg_status status;
+  /**
+   * Its offset; -1 when it was not delivered, and with `acks=0`, where the broker does not tell.
+   */
+  int64_t offset;
+  /**
+   * Its timestamp in milliseconds since 1970; -1 when there is none.
+   */
+  int64_t timestamp_ms;
+  /**
+   * Microseconds from the call to the report.
+   */
+  uint64_t latency_us;
+  /**
+   * Why it was not delivered; NULL when it was.
+   */
+  const struct tg_error *error;
+  /**
+   * tg_on_delivery.user_data of the call that sent it.
+   */
+  void *opaque;
+} tg_delivery_report;
+
+/**
+ * Called once with what became of a record, on the producer's delivery thread and under no lock. Every other report waits for it, so it
+ * should be short. It may send, close and free (both return at once and are done when it has returned), and call everything else but
+ * tg_producer_flush() of this producer, which answers TG_ERROR_ARGUMENT. The report and its texts end with the call.
+ */
+typedef void (*tg_delivery_callback)(const struct tg_delivery_report *report, void *user_data);
+
+/**
+ * Who hears what becomes of a record.
+ */
+typedef struct tg_on_delivery {
+  /**
+   * What to call; NULL lets the report wait for tg_producer_next_report().
+   */
+  tg_delivery_callback callback;
+  /**
+   * Given to the callback, and in tg_delivery_report.opaque. Neither used nor freed when the send is refused.
+   */
+  void *user_data;
+} tg_on_delivery;
+
+/**
+ * Called with each record; it and what it points to end with the call.
+ *
+ * @return 0 when the record is finished; another number stops, and the record is handed out again.
+ */
+typedef int (*tg_record_handler)(const struct tg_record *record, void *user_data);
+
+/**
+ * Called with each batch, which is the library's and ends with the call; tg_batch_slice() keeps rows of it.
+ *
+ * @return 0 when all of its records are finished; another number stops, and the batch is handed out again.
+ */
+typedef int (*tg_batch_handler)(const struct tg_batch *batch, void *user_data);
+
+/**
+ * Records in columns, as tg_columns and tg_run have them: row `i` has its value at `arena.data + value_starts[i]`. The rows of a run are
+ * sent on with the run's arena, its count, and the batch's columns from the run's first row on. Everything stays the caller's and is
+ * copied during the call.
+ */
+typedef struct tg_producer_columns {
+  /**
+   * How many records.
+   */
+  size_t count;
+  /**
+   * The memory that keys and values lie in.
+   */
+  struct tg_bytes arena;
+  /**
+   * Where each key begins in the arena, in bytes; NULL, with the lengths, when no record has a key.
+   */
+  const uint32_t *key_starts;
+  /**
+   * How long each key is in bytes, -1 for none.
+   */
+  const int32_t *key_lengths;
+  /**
+   * Where each value begins in the arena, in bytes.
+   */
+  const uint32_t *value_starts;
+  /**
+   * How long each value is in bytes, -1 for a tombstone.
+   */
+  const int32_t *value_lengths;
+} tg_producer_columns;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -539,6 +896,77 @@ extern "C" {
  * The ABI version of the library that runs, as a symbol for tools that do not call it; see TG_ABI_VERSION.
  */
 extern const uint32_t tg_abi;
+
+/**
+ * An admin client with this configuration; it connects in the background. tg_admin_free() ends it. Any thread.
+ *
+ * @return TG_ERROR_CONFIG with every problem of the configuration; TG_ERROR_KAFKA when librdkafka cannot start;
+ *         TG_ERROR_ARGUMENT for NULL and a freed configuration.
+ */
+tg_status tg_admin_new(const struct tg_config *config, struct tg_admin **admin);
+
+/**
+ * Creates topics. One that cannot be created does not keep the others from it. The embedded broker cannot do this: use
+ * tg_broker_create_topic() there. Any thread.
+ *
+ * @param kafka_codes NULL, or an array of `count` numbers: 0 for each topic that was created, else Kafka's code (36 for one that exists).
+ *        Filled on TG_OK, and when the cluster has answered.
+ * @return TG_ERROR_KAFKA for the first topic that was not created, and when the cluster did not answer; TG_ERROR_TIMED_OUT; TG_ERROR_ARGUMENT
+ *         for NULL, a freed client, no topic, a name twice, a negative time, and a topic that cannot be asked for (then none is created).
+ */
+tg_status tg_admin_create_topics(struct tg_admin *admin,
+                                 const struct tg_new_topic *topics,
+                                 size_t count,
+                                 int64_t timeout_ms,
+                                 int32_t *kafka_codes);
+
+/**
+ * Deletes topics and everything in them. Any thread.
+ *
+ * @param kafka_codes as of tg_admin_create_topics().
+ * @return as tg_admin_create_topics().
+ */
+tg_status tg_admin_delete_topics(struct tg_admin *admin,
+                                 const char *const *names,
+                                 size_t count,
+                                 int64_t timeout_ms,
+                                 int32_t *kafka_codes);
+
+/**
+ * The cluster's topics, Kafka's internal ones included, in the order of their names. tg_topics_free() ends the list. Any thread.
+ *
+ * @return TG_ERROR_KAFKA when no broker answered in time; TG_ERROR_ARGUMENT for NULL, a freed client, and a negative time.
+ */
+tg_status tg_admin_topics(struct tg_admin *admin,
+                          int64_t timeout_ms,
+                          struct tg_topics **topics);
+
+/**
+ * As tg_admin_topics(), for a producer. Any thread.
+ *
+ * @return as tg_admin_topics().
+ */
+tg_status tg_producer_topics(struct tg_producer *producer, int64_t timeout_ms, struct tg_topics **topics);
+
+/**
+ * Ends an admin client, within some five seconds. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
+ */
+tg_status tg_admin_free(struct tg_admin *admin);
+
+/**
+ * How many topics are in the list; 0 for NULL and a freed list. Any thread.
+ */
+size_t tg_topics_count(const struct tg_topics *topics);
+
+/**
+ * The list as an array of tg_topics_count() elements, valid until it is freed; NULL for NULL, a freed list and an empty one. Any thread.
+ */
+const struct tg_topic *tg_topics_data(const struct tg_topics *topics);
+
+/**
+ * Ends a list. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
+ */
+tg_status tg_topics_free(struct tg_topics *topics);
 
 /**
  * How many records; 0 for NULL and a freed batch. Any thread.
@@ -605,6 +1033,93 @@ bool tg_batch_is_stale(const struct tg_batch *batch,
  * TG_ERROR_ARGUMENT. Any thread.
  */
 tg_status tg_batch_free(struct tg_batch *batch);
+
+/**
+ * Starts a cluster; tg_broker_free() ends it. Any thread.
+ *
+ * @param brokers how many, 1 to 100; they are numbered from 1.
+ * @return TG_ERROR_ARGUMENT for NULL and another number of brokers; TG_ERROR_KAFKA when librdkafka cannot start it.
+ */
+tg_status tg_broker_new(int32_t brokers, struct tg_broker **broker);
+
+/**
+ * What clients set as `bootstrap.servers`, NUL-terminated and valid until tg_broker_free(); NULL for NULL and a freed broker. Any thread.
+ */
+const char *tg_broker_bootstrap_servers(const struct tg_broker *broker);
+
+/**
+ * Creates a topic, replicated over up to three brokers. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a freed broker, a name that Kafka does not allow, fewer than one partition, and a topic that exists.
+ */
+tg_status tg_broker_create_topic(struct tg_broker *broker,
+                                 const char *topic,
+                                 int32_t partitions);
+
+/**
+ * Disconnects a broker, or TG_ALL_BROKERS, and refuses new connections until tg_broker_up(). Leaders stay. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a freed handle, and a broker that does not exist.
+ */
+tg_status tg_broker_down(struct tg_broker *broker, int32_t number);
+
+/**
+ * Lets a broker, or TG_ALL_BROKERS, accept connections again. Any thread.
+ *
+ * @return as tg_broker_down().
+ */
+tg_status tg_broker_up(struct tg_broker *broker, int32_t number);
+
+/**
+ * Makes a broker, or TG_ALL_BROKERS, answer no sooner than after `delay_ms`. Any thread.
+ *
+ * @return as tg_broker_down(); TG_ERROR_ARGUMENT also for a negative time.
+ */
+tg_status tg_broker_round_trip_time(struct tg_broker *broker, int32_t number, int64_t delay_ms);
+
+/**
+ * Makes the next `count` requests of a kind fail with these Kafka codes, one each, in this order; -195 (_TRANSPORT) drops the
+ * connection instead. Any thread.
+ *
+ * @param request a tg_request number.
+ * @return TG_ERROR_ARGUMENT for NULL, a freed broker, an unknown request, and a number that is no Kafka code.
+ */
+tg_status tg_broker_request_errors(struct tg_broker *broker,
+                                   int32_t request,
+                                   const int32_t *kafka_codes,
+                                   size_t count);
+
+/**
+ * Forgets the errors that tg_broker_request_errors() left for requests of a kind. Any thread.
+ *
+ * @param request a tg_request number.
+ * @return TG_ERROR_ARGUMENT for NULL, a freed broker, and an unknown request.
+ */
+tg_status tg_broker_clear_request_errors(struct tg_broker *broker, int32_t request);
+
+/**
+ * Makes a broker the leader of a partition. Any thread.
+ *
+ * @param number the broker; 0 leaves the partition without a leader.
+ * @return TG_ERROR_KAFKA for an unknown partition; TG_ERROR_ARGUMENT for NULL, a freed handle, and a broker that does not exist.
+ */
+tg_status tg_broker_set_leader(struct tg_broker *broker,
+                               const char *topic,
+                               int32_t partition,
+                               int32_t number);
+
+/**
+ * Makes a broker the coordinator of a consumer group. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a freed handle, and a broker that does not exist.
+ */
+tg_status tg_broker_set_group_coordinator(struct tg_broker *broker, const char *group, int32_t number);
+
+/**
+ * Ends a cluster and everything in it; clients that use it go on without. Takes at most five seconds. NULL does nothing; freeing twice is
+ * TG_ERROR_ARGUMENT. Any thread.
+ */
+tg_status tg_broker_free(struct tg_broker *broker);
 
 /**
  * A new, empty configuration; tg_config_free() ends it. Any thread.
@@ -805,6 +1320,21 @@ void tg_clear_error(void);
 const char *tg_status_name(int32_t status);
 
 /**
+ * Sends the log lines of the whole process to a callback from now on; without one they go nowhere. A callback that was set before is
+ * replaced; a line that another thread is writing may still reach it, and `free_user_data` is called when that is done. Any thread.
+ *
+ * @param level the least important tg_log_level to be told of.
+ * @param callback NULL ends it; the other arguments are not looked at then.
+ * @param user_data given to the callback.
+ * @param free_user_data called once when the callback was replaced or ended; may be NULL.
+ * @return TG_ERROR_ARGUMENT for an unknown level; then `free_user_data` is not called.
+ */
+tg_status tg_set_log_callback(int32_t level,
+                              tg_log_callback callback,
+                              void *user_data,
+                              tg_free_callback free_user_data);
+
+/**
  * Reads these partitions from their offsets (0 or more, or a TG_OFFSET_ number) without joining a group; replaces what was assigned.
  * A count of 0 stops reading. Any thread.
  *
@@ -956,12 +1486,172 @@ const struct tg_topic_partition *tg_partitions_data(const struct tg_partitions *
 tg_status tg_partitions_free(struct tg_partitions *partitions);
 
 /**
+ * A producer with this configuration; it connects in the background, so a broker that is away is no error here.
+ * tg_producer_free() ends it. Any thread.
+ *
+ * @return TG_ERROR_CONFIG with every problem of the configuration; TG_ERROR_KAFKA when librdkafka cannot start;
+ *         TG_ERROR_ARGUMENT for NULL and a freed configuration.
+ */
+tg_status tg_producer_new(const struct tg_config *config, struct tg_producer **producer);
+
+/**
+ * Sends a record. Waits up to `tidegate.queue.full.timeout.ms` when the queue is full (not in a delivery callback, where nobody would
+ * make room). TG_OK means accepted: what becomes of the record is told to `on_delivery`; without it, delivery and failure are counted
+ * in the statistics, and failures are logged. Any thread.
+ *
+ * @param on_delivery copied; NULL for no report.
+ * @return TG_ERROR_QUEUE_FULL when there was no room in time; TG_ERROR_KAFKA when librdkafka refuses the record (too large, unknown
+ *         partition); TG_ERROR_ARGUMENT for NULL, a freed producer, an empty topic, another negative partition or timestamp, bytes that
+ *         are NULL with a length or longer than memory, a header's name that is NULL or not UTF-8, and too many unread reports. Whatever
+ *         the error, the record was not accepted and there is no report.
+ */
+tg_status tg_producer_send(struct tg_producer *producer,
+                           const struct tg_producer_record *record,
+                           const struct tg_on_delivery *on_delivery);
+
+/**
+ * As tg_producer_send(), but never waits: TG_ERROR_QUEUE_FULL at once. Any thread.
+ *
+ * @return as tg_producer_send().
+ */
+tg_status tg_producer_try_send(struct tg_producer *producer,
+                               const struct tg_producer_record *record,
+                               const struct tg_on_delivery *on_delivery);
+
+/**
+ * Waits until every record sent so far, by any thread, has its report, and its callback has run. Any thread.
+ *
+ * @param timeout_ms 0 or more.
+ * @return TG_ERROR_TIMED_OUT with the number of records that are still in flight (they stay so) in the text; TG_ERROR_ARGUMENT for NULL,
+ *         a freed producer, a negative time, and in a delivery callback of this producer.
+ */
+tg_status tg_producer_flush(struct tg_producer *producer,
+                            int64_t timeout_ms);
+
+/**
+ * How many records were accepted and have no report yet; also of a closed producer. 0 for NULL and a freed producer. Any thread.
+ */
+size_t tg_producer_in_flight(const struct tg_producer *producer);
+
+/**
+ * Gives up every record in flight: each is reported as failed, with the Kafka name "_PURGE_QUEUE", or "_PURGE_INFLIGHT" where the
+ * broker may have it all the same. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and a freed producer.
+ */
+tg_status tg_producer_purge(struct tg_producer *producer);
+
+/**
+ * The numbers so far as one JSON object; also of a closed producer. tg_text_free() ends the text. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and a freed producer.
+ */
+tg_status tg_producer_stats_json(const struct tg_producer *producer, struct tg_text **json);
+
+/**
+ * Stops accepting records, waits up to `timeout_ms` for those in flight, gives up the rest (they are reported as failed and counted) and
+ * ends the producer's threads. Takes at most some five seconds longer than `timeout_ms`. Closing twice is fine. In a delivery callback
+ * it returns at once, and the producer closes when the callback has returned. Polled reports can still be read. Any thread.
+ *
+ * @return TG_ERROR_TIMED_OUT with the number of records that were given up in the text; TG_ERROR_ARGUMENT for NULL, a freed producer,
+ *         and a negative time.
+ */
+tg_status tg_producer_close(struct tg_producer *producer,
+                            int64_t timeout_ms);
+
+/**
+ * Ends a producer; one that was not closed is closed, with five seconds for the records in flight. A call of another thread ends with
+ * TG_ERROR_CLOSED, one that waits for a report with TG_NOTHING; reports that were not read are gone. NULL does nothing; freeing twice is
+ * TG_ERROR_ARGUMENT. Any thread.
+ *
+ * @return TG_ERROR_TIMED_OUT when records had to be given up; the producer is freed all the same.
+ */
+tg_status tg_producer_free(struct tg_producer *producer);
+
+/**
  * Takes the first header off `headers`, which is a copy of tg_record.headers and then holds the others. Any thread.
  *
  * @return false when there is none left, and for NULL.
  */
 bool tg_header_next(struct tg_bytes *headers,
                     struct tg_header *header);
+
+/**
+ * The next report of a record that was sent with a tg_on_delivery without a callback, in the order in which the reports came. At most
+ * TG_MAX_UNREAD_REPORTS wait. Also after tg_producer_close(), which leaves none out. Any thread, but the texts of a report end with the
+ * next call, also another thread's.
+ *
+ * @param timeout_ms 0 or more; TG_FOREVER waits until there is a report or the producer is closed.
+ * @param report is filled on TG_OK; its texts are good until the next call of this function and tg_producer_free().
+ * @return TG_NOTHING when the time is over, and when the producer was closed and every report was read; TG_ERROR_FORKED;
+ *         TG_ERROR_ARGUMENT for NULL, a freed producer, and another negative time.
+ */
+tg_status tg_producer_next_report(struct tg_producer *producer,
+                                  int64_t timeout_ms,
+                                  struct tg_delivery_report *report);
+
+/**
+ * Calls the handler with one record after the other, on this thread, until the consumer is woken or closed. A record is finished when the
+ * handler has answered 0 and the next one is asked for, also by another call; a commit in the handler includes the record in it.
+ * This is a polling call, and so it runs the rebalance callbacks. The handler may call everything of the library; polling this
+ * consumer in it finishes its record, as everywhere, and closing it leaves its record uncommitted (tg_consumer_wake() does not).
+ *
+ * @return TG_OK after tg_consumer_wake(), tg_consumer_close() and tg_consumer_free(), whoever called it. TG_ERROR_CALLBACK when the handler
+ *         answered something else than 0 (the text says what and for which record; calling again hands that record out again) and when
+ *         a rebalance callback did; TG_ERROR_CONCURRENT_USE; TG_ERROR_CLOSED when it was closed before; TG_ERROR_KAFKA as of
+ *         tg_consumer_poll(); TG_ERROR_ARGUMENT for NULL and a freed consumer.
+ */
+tg_status tg_consumer_run(struct tg_consumer *consumer,
+                          tg_record_handler handler,
+                          void *user_data);
+
+/**
+ * As tg_consumer_run(), with a batch at a time.
+ *
+ * @param max_records the most records of a batch, 0 for no limit; never more than `max.poll.records`.
+ * @return as tg_consumer_run().
+ */
+tg_status tg_consumer_run_batches(struct tg_consumer *consumer,
+                                  size_t max_records,
+                                  tg_batch_handler handler,
+                                  void *user_data);
+
+/**
+ * Sends records of one topic in their order, each as tg_producer_send() does without a report: what becomes of them is counted in the
+ * statistics, and failures are logged. A record that is refused by librdkafka (too large, for example) is left out; when the queue stayed
+ * full for one record's whole wait, or the producer was closed, the rest is refused at once, so that what was accepted is in order.
+ * Any thread.
+ *
+ * @param partition for all of them, or TG_PARTITION_ANY.
+ * @param statuses NULL, or an array of `columns->count` numbers: each row's tg_status, TG_OK for what was accepted.
+ * @param accepted NULL, or where the number of accepted records goes.
+ * @return TG_OK when all were accepted, else the status of the first row that was not, whose error tg_last_error() tells.
+ *         TG_ERROR_ARGUMENT for NULL, a freed producer, an empty topic, another negative partition, a length below -1, and a key or value
+ *         outside of the arena, in whatever row: nothing was sent then, and the statuses say nothing.
+ */
+tg_status tg_producer_send_columns(struct tg_producer *producer,
+                                   const char *topic,
+                                   int32_t partition,
+                                   const struct tg_producer_columns *columns,
+                                   int32_t *statuses,
+                                   size_t *accepted);
+
+/**
+ * As tg_producer_send_columns(), with keys and values that lie anywhere.
+ *
+ * @param keys NULL when no record has a key, or `count` of them; `data` NULL for none.
+ * @param values `count` of them; `data` NULL for a tombstone.
+ * @param count how many records.
+ * @return as tg_producer_send_columns(); TG_ERROR_ARGUMENT also for bytes that are NULL with a length or longer than memory.
+ */
+tg_status tg_producer_send_batch(struct tg_producer *producer,
+                                 const char *topic,
+                                 int32_t partition,
+                                 const struct tg_bytes *keys,
+                                 const struct tg_bytes *values,
+                                 size_t count,
+                                 int32_t *statuses,
+                                 size_t *accepted);
 
 /**
  * The text, UTF-8, with a NUL behind its last byte; valid until it is freed. `data` is NULL for NULL and a freed text. Any thread.

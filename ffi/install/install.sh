@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Puts the libraries, the headers, tidegate.pc and the CMake package in place: ffi/install/install.sh PREFIX
-# DESTDIR stands before every path, for who makes packages; LIBDIR is "lib" unless it is given.
+# DESTDIR stands before every path, for who makes packages; LIBDIR is "lib" unless it is given; with KEEP_DEBUG=1 the shared library
+# keeps what a debugger reads.
 #
 # Nothing of what is inside may meet what is in a program: librdkafka, OpenSSL, zlib and mimalloc's malloc stay local. In the shared
 # library the linker sees to that. The static one is one object, in which every symbol but those of ffi/symbols.txt was made local:
@@ -26,14 +27,18 @@ trap 'rm -rf "$work"' EXIT
 
 # The shared library, without what only a debugger reads.
 shared=$lib/libtidegate.so.$version
-strip --strip-unneeded -o "$work/shared" "$built/libtidegate_ffi.so"
+if [ "${KEEP_DEBUG:-0}" = 1 ]; then
+    cp "$built/libtidegate_ffi.so" "$work/shared"
+else
+    strip --strip-unneeded -o "$work/shared" "$built/libtidegate_ffi.so"
+fi
 install -m 755 "$work/shared" "$shared"
 ln -sf "libtidegate.so.$version" "$lib/libtidegate.so.$major"
 ln -sf "libtidegate.so.$major" "$lib/libtidegate.so"
 
 # The static library. Rust's own objects carry bitcode of its compiler's LLVM, which other tools stumble over.
 mapfile -t roots < <(sed 's/^/--undefined=/' "$symbols")
-ld --relocatable --gc-sections "${roots[@]}" -o "$work/whole.o" "$built/libtidegate_ffi.a"
+ld --relocatable --define-common --gc-sections "${roots[@]}" -o "$work/whole.o" "$built/libtidegate_ffi.a"
 objcopy --strip-debug --remove-section=.llvmbc --remove-section=.llvmcmd --keep-global-symbols="$symbols" "$work/whole.o" "$work/local.o"
 objcopy --strip-unneeded "$work/local.o" "$work/tidegate.o"
 rm -f "$work/libtidegate.a"

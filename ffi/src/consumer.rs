@@ -117,9 +117,12 @@ pub unsafe extern "C" fn tg_consumer_subscribe(
         }
         // SAFETY: one table of callbacks, valid by contract.
         let table = unsafe { input::slice("callbacks", callbacks, 1)? };
+        let (callbacks, custody) = Callbacks::offer(consumer, table[0]);
         reader
             .consumer
-            .subscribe_with(&names, Box::new(Callbacks::new(consumer, table[0])))
+            .subscribe_with(&names, Box::new(callbacks))?;
+        custody.accept();
+        Ok(())
     })
 }
 

@@ -1,6 +1,8 @@
 //! Rebalance callbacks of C.
 
 use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tidegate::{Error, RebalanceListener, Result, TopicPartition};
 
@@ -41,10 +43,51 @@ pub struct tg_rebalance_callbacks {
     pub free_user_data: tg_free_callback,
 }
 
+/// Who ends C's user data: nobody while the library has only been offered it, the library once it has accepted it.
+pub(crate) struct Custody {
+    user_data: *mut c_void,
+    free: tg_free_callback,
+    state: AtomicU8,
+}
+
+const OFFERED: u8 = 0;
+const ACCEPTED: u8 = 1;
+const DROPPED: u8 = 2;
+
+// SAFETY: the caller has promised that `user_data` may be used on whichever thread polls.
+unsafe impl Send for Custody {}
+// SAFETY: as above; `end` is called once.
+unsafe impl Sync for Custody {}
+
+impl Custody {
+    /// The offer was taken. The callbacks may have been replaced already by then.
+    pub(crate) fn accept(&self) {
+        if self.state.swap(ACCEPTED, Ordering::AcqRel) == DROPPED {
+            self.end();
+        }
+    }
+
+    /// The callbacks are gone: refused, or of no more use.
+    fn drop_callbacks(&self) {
+        if self.state.swap(DROPPED, Ordering::AcqRel) == ACCEPTED {
+            self.end();
+        }
+    }
+
+    fn end(&self) {
+        if let Some(free) = self.free {
+            let user_data = self.user_data;
+            // SAFETY: C's function with its own user data, called once: one of accept and drop_callbacks comes second.
+            let _ = guard::contain(|| unsafe { free(user_data) });
+        }
+    }
+}
+
 /// What C gave, for as long as the consumer needs it.
 pub(crate) struct Callbacks {
     table: tg_rebalance_callbacks,
     consumer: *mut tg_consumer,
+    custody: Arc<Custody>,
 }
 
 // SAFETY: the caller has promised that `user_data` may be used on whichever thread polls; the handle is only a number.
@@ -53,8 +96,22 @@ unsafe impl Send for Callbacks {}
 unsafe impl Sync for Callbacks {}
 
 impl Callbacks {
-    pub(crate) fn new(consumer: *mut tg_consumer, table: tg_rebalance_callbacks) -> Callbacks {
-        Callbacks { table, consumer }
+    /// The callbacks, and what to accept when the consumer has taken them.
+    pub(crate) fn offer(
+        consumer: *mut tg_consumer,
+        table: tg_rebalance_callbacks,
+    ) -> (Callbacks, Arc<Custody>) {
+        let custody = Arc::new(Custody {
+            user_data: table.user_data,
+            free: table.free_user_data,
+            state: AtomicU8::new(OFFERED),
+        });
+        let callbacks = Callbacks {
+            table,
+            consumer,
+            custody: Arc::clone(&custody),
+        };
+        (callbacks, custody)
     }
 
     fn tell(&self, what: &str, callback: tg_partitions_callback, list: &List) -> Result<()> {
@@ -105,10 +162,6 @@ impl RebalanceListener for Callbacks {
 
 impl Drop for Callbacks {
     fn drop(&mut self) {
-        if let Some(free) = self.table.free_user_data {
-            let user_data = self.table.user_data;
-            // SAFETY: C's function with its own user data, called once: this is the only drop.
-            let _ = guard::contain(|| unsafe { free(user_data) });
-        }
+        self.custody.drop_callbacks();
     }
 }

@@ -16,14 +16,14 @@ using LogCallback = std::function<void(tg_log_level, const char* target, const c
 /// Sends the log lines of the whole process, from `level` up, to a callback; one that was set before is replaced.
 inline Returned<void> set_log_callback(tg_log_level level, LogCallback callback) {
     auto kept = std::make_unique<LogCallback>(std::move(callback));
-    const auto line = [](tg_log_level level, const char* target, const char* message, void* user_data) noexcept {
+    const auto line = [](tg_log_level of_line, const char* target, const char* message, void* user_data) noexcept {
 #if TIDEGATE_THROWS
         try {
-            (*static_cast<const LogCallback*>(user_data))(level, target, message);
+            (*static_cast<const LogCallback*>(user_data))(of_line, target, message);
         } catch (...) {
         }
 #else
-        (*static_cast<const LogCallback*>(user_data))(level, target, message);
+        (*static_cast<const LogCallback*>(user_data))(of_line, target, message);
 #endif
     };
     const auto end = [](void* user_data) { delete static_cast<LogCallback*>(user_data); };

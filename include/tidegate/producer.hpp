@@ -183,7 +183,7 @@ private:
 
     using Send = tg_status (*)(tg_producer*, const tg_producer_record*, const tg_on_delivery*);
 
-    Returned<void> sent(Send send, const ProducerRecord& record, const tg_on_delivery* target) {
+    Returned<void> sent(Send function, const ProducerRecord& record, const tg_on_delivery* target) {
         std::vector<tg_header> headers;
         headers.reserve(record.headers.size());
         for (const Header& header : record.headers) {
@@ -191,11 +191,11 @@ private:
         }
         const tg_producer_record raw = {record.topic,   record.partition, bytes(record.key),  bytes(record.value),
                                         headers.data(), headers.size(),   record.timestamp_ms};
-        return detail::done(send(producer_.get(), &raw, target));
+        return detail::done(function(producer_.get(), &raw, target));
     }
 
     template <class OnDelivery>
-    Returned<void> sent_with(Send send, const ProducerRecord& record, OnDelivery on_delivery) {
+    Returned<void> sent_with(Send function, const ProducerRecord& record, OnDelivery on_delivery) {
         struct Call {
             OnDelivery on_delivery;
             std::shared_ptr<Thrown> thrown;
@@ -208,10 +208,10 @@ private:
         };
         const tg_on_delivery target = {tell, call.get()};
 #if TIDEGATE_THROWS
-        sent(send, record, &target);
-        call.release();
+        sent(function, record, &target);
+        static_cast<void>(call.release());
 #else
-        Result<void> result = sent(send, record, &target);
+        Result<void> result = sent(function, record, &target);
         if (result) {
             static_cast<void>(call.release());
         }
