@@ -105,7 +105,7 @@ pub use config::{
 pub use consumer::{Consumer, RebalanceListener};
 pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Result, Severity};
 pub use native::librdkafka_version;
-pub use parallel::{HandlerError, OnFailure, Order, ProcessOptions, Processing};
+pub use parallel::{Dispatcher, HandlerError, OnFailure, Order, ProcessOptions, Processing};
 pub use partition::{Generation, Offset, TopicInfo, TopicPartition, TopicPartitionOffset};
 pub use producer::{
     BatchOutcome, DROP_FLUSH_TIMEOUT, Delivery, DeliveryCallback, DeliveryFuture, DeliveryReport,

@@ -25,7 +25,7 @@ pub(crate) const WHAT: &str = "consumer";
 
 /// Shared with the threads that wait for it.
 pub(crate) struct Client {
-    pub(crate) core: tidegate::Consumer,
+    pub(crate) core: Arc<tidegate::Consumer>,
     pub(crate) callbacks: Arc<Callbacks>,
     pub(crate) woken: AtomicBool,
     pub(crate) closed: AtomicBool,
@@ -45,7 +45,7 @@ impl Drop for Waiting<'_> {
 impl Client {
     pub(crate) fn new(core: tidegate::Consumer) -> Client {
         Client {
-            core,
+            core: Arc::new(core),
             callbacks: Arc::default(),
             woken: AtomicBool::new(false),
             closed: AtomicBool::new(false),

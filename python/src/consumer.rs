@@ -545,6 +545,24 @@ impl Consumer {
         Ok(py.detach(|| client.core.librdkafka_stats()))
     }
 
+    /// Handle records side by side in the background: `handler(record)` on threads, or on an event loop if it is a coroutine
+    /// function. See `tidegate.processing.process` for the options (`order`, `max_in_flight`, `max_attempts`, ...) and what comes
+    /// out; gives a `tidegate.processing.Processing`.
+    ///
+    /// Raises:
+    ///     ArgumentError: an option is wrong.
+    #[pyo3(signature = (handler, **options))]
+    fn process<'py>(
+        slf: &Bound<'py, Self>,
+        handler: &Bound<'py, PyAny>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py()
+            .import("tidegate.processing")?
+            .getattr("process")?
+            .call((slf, handler), options)
+    }
+
     /// Commit what is finished, leave the group and end the background thread; any thread, more than once.
     ///
     /// What was handed out last and not finished is not committed: call `commit()` or `finish_in_hand()` before, if it is

@@ -14,6 +14,7 @@ mod client;
 mod column;
 mod consumer;
 mod delivery;
+mod dispatcher;
 mod embedded;
 mod errors;
 mod json;
@@ -39,6 +40,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<column::Column>()?;
     module.add_class::<consumer::Consumer>()?;
     module.add_class::<batches::BatchIterator>()?;
+    module.add_class::<dispatcher::Dispatcher>()?;
     module.add_class::<delivery::Delivery>()?;
     module.add_class::<producer::Producer>()?;
     module.add_class::<admin::Admin>()?;

@@ -54,6 +54,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_core._after_fork_in_child)
 
 from tidegate._logging import forward_native_lines  # noqa: E402
+from tidegate.processing import Processing, Retry  # noqa: E402
 from tidegate.shutdown import request_shutdown, wait_for_shutdown  # noqa: E402
 
 forward_native_lines()
@@ -74,10 +75,12 @@ __all__ = [
     "KafkaError",
     "ListenerError",
     "NotAssignedError",
+    "Processing",
     "Producer",
     "QueueFullError",
     "Record",
     "RecordBatch",
+    "Retry",
     "StaleError",
     "TidegateError",
     "TimedOutError",

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias, final, overload
 
-from typing_extensions import Buffer, Self
+from typing_extensions import Buffer, Self, Unpack
+
+from tidegate.processing import Processing, ProcessingOptions
 
 __all__ = [
     "Admin",
@@ -17,6 +19,7 @@ __all__ = [
     "ConfigError",
     "Consumer",
     "Delivery",
+    "Dispatcher",
     "EmbeddedBroker",
     "ForkedError",
     "KafkaError",
@@ -223,6 +226,7 @@ class Consumer:
     def wake(self) -> None: ...
     def stats(self) -> dict[str, Any]: ...
     def librdkafka_stats(self) -> str | None: ...
+    def process(self, handler: Callable[[Record], Any], **options: Unpack[ProcessingOptions]) -> Processing: ...
     def close(self, timeout: _Seconds = 10.0) -> None: ...
     @property
     def closed(self) -> bool: ...
@@ -233,6 +237,34 @@ class Consumer:
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None: ...
+
+@final
+class Dispatcher:
+    def __new__(
+        cls,
+        consumer: Consumer,
+        *,
+        order: str,
+        max_in_flight: int,
+        max_queued: int,
+        max_bytes: int,
+        max_attempts: int | None,
+        backoff: float,
+        max_backoff: float,
+        park_retries: bool,
+        on_failure: str,
+        dead_letter_topic: str | None,
+    ) -> Self: ...
+    def take(self, most: int, timeout: _Seconds | None = None) -> list[tuple[int, int, Record]] | None: ...
+    def settle(self, tickets: Sequence[int]) -> None: ...
+    def give_back(self, tickets: Sequence[int]) -> None: ...
+    def fail(self, ticket: int, kind: str, text: str, is_retriable: bool, retry_after: float | None = None) -> None: ...
+    def stop(self, drain: _Seconds) -> tuple[dict[str, int], bool]: ...
+    def wait(self, timeout: _Seconds | None = None) -> bool: ...
+    def ledger(self) -> dict[str, int]: ...
+    def end_with(self, text: str) -> None: ...
+    @property
+    def is_stopping(self) -> bool: ...
 
 @final
 class Delivery:

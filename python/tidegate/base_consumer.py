@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import inspect
 import os
 import queue
 import threading
@@ -23,6 +22,7 @@ from tidegate import _core, _exit
 from tidegate._dead_letters import DeadLetters, Reason, producer_config
 from tidegate._json import loads
 from tidegate._logging import WARNING, Logger, describe, forward_native_lines
+from tidegate.processing import is_coroutine_function
 
 __all__ = ["BaseKafkaConsumer"]
 
@@ -325,7 +325,7 @@ class BaseKafkaConsumer:
 
     def _open(self) -> None:
         """First thing in `start()`, in its thread."""
-        if _is_coroutine_function(self.message_handler):
+        if is_coroutine_function(self.message_handler):
             _refuse_running_loop()
             self._event_loop = asyncio.new_event_loop()
 
@@ -382,7 +382,7 @@ class BaseKafkaConsumer:
 
     def _bound_handler(self) -> Callable[[Any], Any]:
         handler = self.message_handler
-        if not _is_coroutine_function(handler):
+        if not is_coroutine_function(handler):
             return handler
         if self._event_loop is None:  # replaced by a coroutine function while running
             self._event_loop = asyncio.new_event_loop()
@@ -555,11 +555,6 @@ def _refuse_running_loop() -> None:
     except RuntimeError:
         return
     raise RuntimeError("start() blocks and runs the coroutine handler itself; call it in a thread without an event loop")
-
-
-def _is_coroutine_function(handler: Callable[..., Any]) -> bool:
-    # An object whose class has `async def __call__` is one as well.
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 def _values(batch: Any) -> Iterable[bytes | None]:

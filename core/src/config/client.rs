@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::Config;
 use super::rules;
 use super::settings::Settings;
-use super::table;
+use super::table::{self, Scope};
 use crate::error::{ConfigProblem, Severity};
 
 /// What a group without a committed offset does (`auto.offset.reset`).
@@ -93,6 +94,18 @@ pub struct ConsumerConfig {
     pub warnings: Vec<ConfigProblem>,
     /// What was written differently.
     pub translations: Vec<Translation>,
+}
+
+impl ConsumerConfig {
+    /// What any other client of the same cluster needs as well: servers, security, and the rest that is no consumer's alone.
+    #[must_use]
+    pub fn reaching(&self) -> Config {
+        self.properties
+            .iter()
+            .filter(|(name, _)| table::find(name).is_some_and(|row| row.scope == Scope::Global))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
 }
 
 /// Settings of a producer.

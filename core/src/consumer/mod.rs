@@ -117,6 +117,8 @@ pub struct Consumer {
     max_poll_records: usize,
     group_id: Option<String>,
     auto_commit: bool,
+    /// How to reach the cluster, for a producer beside this consumer.
+    reaching: Config,
     fork: ForkGuard,
     closed: Mutex<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -142,6 +144,7 @@ impl Consumer {
         let config = config.consumer()?;
         config.log_notes();
         let tuning = tuning::tune(&config);
+        let reaching = config.reaching();
         let waker = Arc::new(Waker::default());
         let source = KafkaSource::new(
             &tuning.native,
@@ -159,6 +162,7 @@ impl Consumer {
             waker,
         };
         let (mut consumer, poller) = Consumer::with_source(source, parts);
+        consumer.reaching = reaching;
         consumer.start(poller)?;
         Ok(consumer)
     }
@@ -191,6 +195,7 @@ impl Consumer {
             max_poll_records: parts.max_poll_records,
             group_id: parts.group_id,
             auto_commit,
+            reaching: Config::new(),
             fork: ForkGuard::new(),
             closed: Mutex::new(false),
             thread: Mutex::new(None),
@@ -507,6 +512,10 @@ impl Consumer {
 
     pub(crate) fn group_id(&self) -> Option<&str> {
         self.group_id.as_deref()
+    }
+
+    pub(crate) fn reaching(&self) -> &Config {
+        &self.reaching
     }
 
     pub(crate) fn commits_by_itself(&self) -> bool {

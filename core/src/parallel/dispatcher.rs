@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_secs(1);
 /// What the last commit gets when handlers have used up the time.
 const LEAST_COMMIT_WAIT: Duration = Duration::from_secs(1);
+/// No wait is longer.
+const A_DAY: Duration = Duration::from_secs(86_400);
 /// The pause after an error that may pass.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
 
@@ -48,6 +50,24 @@ pub enum Outcome {
     },
     /// Neither done nor failed: the application is ending. It comes again after a restart.
     Unfinished,
+}
+
+impl Outcome {
+    /// It failed: see [`Outcome::Failed`].
+    #[must_use]
+    pub fn failed(
+        kind: impl Into<String>,
+        text: impl Into<String>,
+        is_retriable: bool,
+        retry_after: Option<Duration>,
+    ) -> Outcome {
+        Outcome::Failed {
+            kind: kind.into(),
+            text: text.into(),
+            is_retriable,
+            retry_after,
+        }
+    }
 }
 
 /// What [`Dispatcher::stop`] found.
@@ -140,8 +160,7 @@ impl Dispatcher {
     ///
     /// What ended the processing: a record that failed for good ([`OnFailure::Stop`]), a fatal error, a failed rebalance callback.
     pub fn take(&self, most: usize, timeout: Option<Duration>) -> Result<Option<Vec<Work>>> {
-        let deadline =
-            timeout.map(|timeout| Instant::now() + timeout.min(Duration::from_secs(86_400)));
+        let deadline = timeout.map(|timeout| Instant::now() + timeout.min(A_DAY));
         let mut work = Vec::new();
         let mut state = self.state.lock();
         loop {
@@ -298,18 +317,26 @@ impl Dispatcher {
         (mixed >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Waits until it is over, but for what handlers still have.
+    /// Waits until it is over, but for what handlers still have, or until `timeout` is (`None`: without a limit). False when the time
+    /// was over first.
     ///
     /// # Errors
     ///
     /// What ended it, if that was an error.
-    pub fn wait(&self) -> Result<()> {
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout.min(A_DAY));
         let mut state = self.state.lock();
         while !self.is_stopping() {
-            self.settled.wait(&mut state);
+            match deadline {
+                None => self.settled.wait(&mut state),
+                Some(deadline) if Instant::now() >= deadline => return Ok(false),
+                Some(deadline) => {
+                    self.settled.wait_until(&mut state, deadline);
+                }
+            }
         }
         drop(state);
-        self.failure()
+        self.failure().map(|()| true)
     }
 
     /// What ended it, if that was an error.
@@ -335,8 +362,8 @@ impl Dispatcher {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Ends the processing with an error.
-    fn fail(&self, error: Error) {
+    /// Ends the processing with an error, which [`Dispatcher::take`] and [`Dispatcher::wait`] give: the first one counts.
+    pub fn fail(&self, error: Error) {
         self.failure.lock().get_or_insert(error);
         self.end();
     }
@@ -351,7 +378,7 @@ impl Dispatcher {
     /// Hands out nothing more, gives back what waits, lets handlers finish for at most `drain`, and commits what is done (with
     /// `enable.auto.commit`). The consumer stays open. Calling it again waits again.
     pub fn stop(&self, drain: Duration) -> StopReport {
-        let deadline = Instant::now() + drain.min(Duration::from_secs(86_400));
+        let deadline = Instant::now() + drain.min(A_DAY);
         {
             // Under the lock: whoever is about to wait has seen it or is woken.
             let _state = self.state.lock();

@@ -2,7 +2,7 @@
 //! a record that is not done.
 //!
 //! [`state`] owns the state of every record and decides what may be handled next; [`Dispatcher`] puts a clock, a lock and waiting around
-//! it and fetches; [`Consumer::process`](crate::Consumer::process) runs Rust handlers on threads, and the other faces run theirs. Nothing here
+//! it and fetches; [`Consumer::process`](Consumer::process) runs Rust handlers on threads, and the other faces run theirs. Nothing here
 //! fetches or commits: records come as leased batches, and acknowledging them is what the poller commits.
 
 mod dispatcher;
@@ -14,6 +14,7 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::consumer::Consumer;
 use crate::error::{Error, Result};
 use crate::producer::Producer;
 
@@ -51,7 +52,30 @@ pub enum OnFailure {
     },
 }
 
-/// How [`Consumer::process`](crate::Consumer::process) and [`Dispatcher`] work.
+impl OnFailure {
+    /// Copies to `topic` of the cluster that `consumer` reads, with a producer of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a topic that is none, and as [`Producer::new`].
+    pub fn dead_letter_topic(consumer: &Consumer, topic: &str) -> Result<OnFailure> {
+        crate::checks::topic_name(topic)?;
+        let config = consumer
+            .reaching()
+            .clone()
+            .with("acks", "all")
+            .with("enable.idempotence", true)
+            .with("linger.ms", 5)
+            // What was consumed may be larger than a producer's default limit; the broker has the last word.
+            .with("message.max.bytes", 1_000_000_000);
+        Ok(OnFailure::DeadLetter {
+            producer: Producer::new(&config)?,
+            topic: topic.to_string(),
+        })
+    }
+}
+
+/// How [`Consumer::process`](Consumer::process) and [`Dispatcher`] work.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ProcessOptions {

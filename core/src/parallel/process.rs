@@ -222,7 +222,7 @@ impl Processing {
     ///
     /// What ended it.
     pub fn wait(&self) -> Result<()> {
-        self.dispatcher.wait()
+        self.dispatcher.wait(None).map(drop)
     }
 
     /// Begins no other record, gives back what waits, lets handlers finish for at most `drain`, and commits what is done.

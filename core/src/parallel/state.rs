@@ -159,15 +159,24 @@ impl Ledger {
     /// How many records are in no state: not 0 means a defect.
     #[must_use]
     pub fn missing(&self) -> i64 {
-        let known = self.done
-            + self.dead_lettered
-            + self.stale
-            + self.returned
-            + self.queued
-            + self.in_flight
-            + self.retry_wait
-            + self.dead_letters_pending;
+        let known: u64 = self.counts()[1..].iter().map(|(_, count)| count).sum();
         self.received as i64 - known as i64
+    }
+
+    /// Every count with its name.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, u64); 9] {
+        [
+            ("received", self.received),
+            ("done", self.done),
+            ("dead_lettered", self.dead_lettered),
+            ("stale", self.stale),
+            ("returned", self.returned),
+            ("queued", self.queued),
+            ("in_flight", self.in_flight),
+            ("retry_wait", self.retry_wait),
+            ("dead_letters_pending", self.dead_letters_pending),
+        ]
     }
 
     /// Records that are not settled yet.

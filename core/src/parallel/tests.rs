@@ -434,10 +434,7 @@ fn what_fails_is_tried_again_and_then_goes_to_the_dead_letter_topic() {
     let mut options = ProcessOptions::default();
     options.max_attempts = Some(3);
     options.backoff = Duration::from_millis(1);
-    options.on_failure = OnFailure::DeadLetter {
-        producer: Producer::new(&config).expect("a producer"),
-        topic: "dead".into(),
-    };
+    options.on_failure = OnFailure::dead_letter_topic(&consumer, "dead").expect("a producer");
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let processing = consumer

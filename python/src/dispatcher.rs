@@ -1,0 +1,218 @@
+//! `Dispatcher`: core's dispatcher for handlers written in Python. Private: `tidegate.processing` puts threads and event loops on it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use tidegate::parallel::{Ledger, Outcome, Ticket};
+use tidegate::{OnFailure, Order, ProcessOptions};
+
+use crate::args::Seconds;
+use crate::consumer::Consumer;
+use crate::errors::OrRaise;
+use crate::lifecycle::Owned;
+use crate::record::Record;
+use crate::wait::{blocking, deadline, slice_until};
+
+/// The word for this handle in errors.
+const WHAT: &str = "processing";
+
+/// Hands records of a consumer to handlers, and keeps what became of each.
+///
+/// Any thread may call any method. `take` and `settle` are for the handlers' threads; a ticket that `take` gave is answered once, by
+/// `settle`, `fail` or `give_back`.
+#[pyclass(frozen, weakref, module = "tidegate._core")]
+pub(crate) struct Dispatcher {
+    inner: Owned<tidegate::Dispatcher>,
+}
+
+#[pymethods]
+impl Dispatcher {
+    #[new]
+    #[pyo3(signature = (
+        consumer, *, order, max_in_flight, max_queued, max_bytes, max_attempts, backoff, max_backoff, park_retries, on_failure,
+        dead_letter_topic
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "Python's keywords, one each")]
+    fn new(
+        py: Python<'_>,
+        consumer: &Bound<'_, Consumer>,
+        order: &str,
+        max_in_flight: usize,
+        max_queued: usize,
+        max_bytes: usize,
+        max_attempts: Option<u32>,
+        backoff: f64,
+        max_backoff: f64,
+        park_retries: bool,
+        on_failure: &str,
+        dead_letter_topic: Option<String>,
+    ) -> PyResult<Dispatcher> {
+        let core = Arc::clone(&consumer.get().client(py)?.core);
+        let mut options = ProcessOptions::default();
+        options.order = match order {
+            "key" => Order::Key,
+            "partition" => Order::Partition,
+            "none" => Order::None,
+            other => return Err(PyValueError::new_err(format!("no order {other:?}"))),
+        };
+        options.max_in_flight = max_in_flight;
+        options.max_queued = max_queued;
+        options.max_bytes = max_bytes;
+        options.max_attempts = max_attempts;
+        options.backoff = seconds(backoff)?;
+        options.max_backoff = seconds(max_backoff)?;
+        options.park_retries = park_retries;
+        options.on_failure = match (dead_letter_topic, on_failure) {
+            (Some(topic), _) => {
+                let consumer = Arc::clone(&core);
+                py.detach(move || OnFailure::dead_letter_topic(&consumer, &topic))
+                    .or_raise(py)?
+            }
+            (None, "stop") => OnFailure::Stop,
+            (None, "skip") => OnFailure::Skip,
+            (None, other) => return Err(PyValueError::new_err(format!("no on_failure {other:?}"))),
+        };
+        let inner = py
+            .detach(move || tidegate::Dispatcher::start(core, options))
+            .or_raise(py)?;
+        Ok(Dispatcher {
+            inner: Owned::new(inner),
+        })
+    }
+
+    /// Up to `most` records as (ticket, attempts before, Record): at least one, or none when the time is over; None when it is over
+    /// for good. Waits without hearing signals: not for the main thread.
+    ///
+    /// Raises:
+    ///     TidegateError: what ended the processing.
+    #[pyo3(signature = (most, timeout=None))]
+    fn take<'py>(
+        &self,
+        py: Python<'py>,
+        most: usize,
+        timeout: Option<Seconds>,
+    ) -> PyResult<Option<Bound<'py, PyList>>> {
+        let inner = self.inner.get(py, WHAT)?;
+        let timeout = timeout.unwrap_or(Seconds::FOREVER).duration();
+        let Some(works) = py.detach(|| inner.take(most, timeout)).or_raise(py)? else {
+            return Ok(None);
+        };
+        let list = PyList::empty(py);
+        for work in works {
+            // The row is of its batch.
+            let Some(record) = work.batch.get_owned(work.row) else {
+                continue;
+            };
+            let ticket = work.ticket.to_bits();
+            list.append((ticket, work.attempts, Py::new(py, Record::new(record))?))?;
+        }
+        Ok(Some(list))
+    }
+
+    /// The records of these tickets are done.
+    fn settle(&self, py: Python<'_>, tickets: Vec<u64>) -> PyResult<()> {
+        self.answer(py, tickets, Outcome::Done)
+    }
+
+    /// The records of these tickets are neither done nor failed: they come again after a restart.
+    fn give_back(&self, py: Python<'_>, tickets: Vec<u64>) -> PyResult<()> {
+        self.answer(py, tickets, Outcome::Unfinished)
+    }
+
+    /// The handler has failed with the record of this ticket.
+    #[pyo3(signature = (ticket, kind, text, is_retriable, retry_after=None))]
+    fn fail(
+        &self,
+        py: Python<'_>,
+        ticket: u64,
+        kind: String,
+        text: String,
+        is_retriable: bool,
+        retry_after: Option<f64>,
+    ) -> PyResult<()> {
+        let outcome = Outcome::failed(
+            kind,
+            text,
+            is_retriable,
+            retry_after.map(seconds).transpose()?,
+        );
+        self.answer(py, vec![ticket], outcome)
+    }
+
+    /// Hands out nothing more, gives back what waits, lets handlers finish for `drain` seconds, commits what is done. Gives the
+    /// ledger and whether everything had come to its end.
+    fn stop<'py>(&self, py: Python<'py>, drain: Seconds) -> PyResult<Bound<'py, PyTuple>> {
+        let inner = Arc::clone(self.inner.get(py, WHAT)?);
+        let report = blocking(py, move || inner.stop(drain.bounded()))?;
+        let ledger = shown(py, report.ledger)?;
+        (ledger, report.is_drained).into_pyobject(py)
+    }
+
+    /// Waits until it is over; False when the time was over first. Ctrl-C ends the wait.
+    ///
+    /// Raises:
+    ///     TidegateError: what ended the processing.
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<Seconds>) -> PyResult<bool> {
+        let inner = self.inner.get(py, WHAT)?;
+        let until = deadline(timeout.unwrap_or(Seconds::FOREVER).duration());
+        loop {
+            let slice: Duration = slice_until(until);
+            let over = py.detach(|| inner.wait(Some(slice))).or_raise(py)?;
+            py.check_signals()?;
+            if over || until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(over);
+            }
+        }
+    }
+
+    /// What became of everything that was received.
+    fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        shown(py, self.inner.get(py, WHAT)?.ledger())
+    }
+
+    /// Ends the processing with an error text that `take` and `wait` raise as a ListenerError.
+    fn end_with(&self, py: Python<'_>, text: String) -> PyResult<()> {
+        self.inner
+            .get(py, WHAT)?
+            .fail(tidegate::Error::Listener { context: text });
+        Ok(())
+    }
+
+    /// True once it is ending or over.
+    #[getter]
+    fn is_stopping(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.inner.get(py, WHAT)?.is_stopping())
+    }
+}
+
+impl Dispatcher {
+    fn answer(&self, py: Python<'_>, tickets: Vec<u64>, outcome: Outcome) -> PyResult<()> {
+        let inner = self.inner.get(py, WHAT)?;
+        py.detach(|| {
+            let answers = tickets
+                .into_iter()
+                .map(|bits| (Ticket::from_bits(bits), outcome.clone()));
+            inner.settle(answers);
+        });
+        Ok(())
+    }
+}
+
+fn seconds(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        PyValueError::new_err(format!("{seconds} is no number of seconds of 0 or more"))
+    })
+}
+
+fn shown(py: Python<'_>, ledger: Ledger) -> PyResult<Bound<'_, PyDict>> {
+    let shown = PyDict::new(py);
+    for (name, count) in ledger.counts() {
+        shown.set_item(name, count)?;
+    }
+    shown.set_item("missing", ledger.missing())?;
+    Ok(shown)
+}
