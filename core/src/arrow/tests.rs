@@ -16,8 +16,11 @@ fn cell(topic: &str, partition: i32) -> Arc<PartitionCell> {
     Arc::new(PartitionCell::new(topic_partition, Generation(1), 0))
 }
 
-/// A batch of runs: cell, and values at offsets from 0 on. Keys are the values backwards.
-fn batch(runs: &[(&Arc<PartitionCell>, &[Option<&[u8]>])]) -> RecordBatch {
+/// A cell, and the values at its offsets from 0 on.
+type Values<'a> = (&'a Arc<PartitionCell>, &'a [Option<&'a [u8]>]);
+
+/// A batch of runs. Keys are the values backwards.
+fn batch(runs: &[Values<'_>]) -> RecordBatch {
     let mut builder = BatchBuilder::with_capacity(0, 0);
     for (cell, values) in runs {
         builder.begin_run(cell, -1, TimestampType::CreateTime);

@@ -38,7 +38,7 @@ impl Calls {
     }
 
     /// How often it was called since this was asked last.
-    fn new(&self) -> usize {
+    fn taken(&self) -> usize {
         self.0.swap(0, Ordering::SeqCst)
     }
 }
@@ -54,7 +54,7 @@ fn waiting(setup: Setup) -> (World, Calls) {
     world.run_us(100 * MS);
     let calls = Calls::of(&world);
     while world.next_batch(0, 100).is_some() {}
-    calls.new();
+    calls.taken();
     (world, calls)
 }
 
@@ -63,16 +63,16 @@ fn records_are_told_once_until_a_call_finds_nothing() {
     let (mut world, calls) = waiting(one());
     for _ in 0..3 {
         produce(&mut world, 0, 10);
-        assert_eq!(calls.new(), 1);
+        assert_eq!(calls.taken(), 1);
         produce(&mut world, 0, 10);
-        assert_eq!(calls.new(), 0, "told already");
+        assert_eq!(calls.taken(), 0, "told already");
         assert!(world.next_batch(0, 4).is_some());
         produce(&mut world, 0, 10);
         while world.next_batch(0, 7).is_some() {}
-        assert_eq!(calls.new(), 0, "nothing was not found yet");
+        assert_eq!(calls.taken(), 0, "nothing was not found yet");
     }
     world.run_us(SECOND);
-    assert_eq!(calls.new(), 0, "nothing came");
+    assert_eq!(calls.taken(), 0, "nothing came");
 }
 
 #[test]
@@ -88,10 +88,10 @@ fn every_polling_call_that_finds_nothing_arms() {
     ];
     for poll in polls {
         produce(&mut world, 0, 1);
-        assert_eq!(calls.new(), 1);
+        assert_eq!(calls.taken(), 1);
         while world.next_batch(0, 100).is_some() {}
         produce(&mut world, 0, 1);
-        assert_eq!(calls.new(), 1);
+        assert_eq!(calls.taken(), 1);
         assert!(world.next_batch(0, 100).is_some());
         assert!(poll(&world.apps[0].consumer));
         world.finish_in_hand(0);
@@ -102,11 +102,11 @@ fn every_polling_call_that_finds_nothing_arms() {
 fn one_more_record_is_told_to_who_waits_for_several() {
     let (mut world, calls) = waiting(one());
     produce(&mut world, 0, 2);
-    assert_eq!(calls.new(), 1);
+    assert_eq!(calls.taken(), 1);
     assert!(!world.apps[0].consumer.wait_ready(NOW, 3).expect("open"));
-    assert_eq!(calls.new(), 0, "the two were too few");
+    assert_eq!(calls.taken(), 0, "the two were too few");
     produce(&mut world, 0, 1);
-    assert_eq!(calls.new(), 1);
+    assert_eq!(calls.taken(), 1);
     assert!(world.apps[0].consumer.wait_ready(NOW, 3).expect("open"));
     assert_eq!(world.next_batch(0, 9).map(|batch| batch.len()), Some(3));
 }
@@ -120,14 +120,14 @@ fn told_in_between(
         poller, consumer, ..
     } = &mut world.apps[0];
     consumer.wake();
-    assert_eq!(calls.new(), 1, "not armed any more");
+    assert_eq!(calls.taken(), 1, "not armed any more");
     let poller = RefCell::new(poller);
     let found = consumer.wait_for(NOW, 1, 0, |_| {
         comes(&mut poller.borrow_mut(), consumer, &world.cluster);
         None::<()>
     });
     assert!(matches!(found, Ok(None)));
-    calls.new()
+    calls.taken()
 }
 
 #[test]
@@ -145,36 +145,40 @@ fn what_comes_between_the_look_and_the_arming_is_told() {
 fn setting_it_when_something_waits_calls_at_once() {
     let mut world = World::reading(one(), 10);
     let calls = Calls::of(&world);
-    assert_eq!(calls.new(), 1, "a batch in the gate");
+    assert_eq!(calls.taken(), 1, "a batch in the gate");
     assert_eq!(world.next_batch(0, 4).map(|batch| batch.len()), Some(4));
     let calls = Calls::of(&world);
-    assert_eq!(calls.new(), 1, "the rest of a batch");
+    assert_eq!(calls.taken(), 1, "the rest of a batch");
     while world.next_batch(0, 100).is_some() {}
     let calls = Calls::of(&world);
-    assert_eq!(calls.new(), 0);
+    assert_eq!(calls.taken(), 0);
     produce(&mut world, 0, 3);
-    assert_eq!(calls.new(), 1);
+    assert_eq!(calls.taken(), 1);
     assert!(world.poll(0).is_some());
     let calls = Calls::of(&world);
-    assert_eq!(calls.new(), 1, "the rest of a batch read record by record");
+    assert_eq!(
+        calls.taken(),
+        1,
+        "the rest of a batch read record by record"
+    );
     assert!(world.poll(0).is_some() && world.poll(0).is_some());
     let calls = Calls::of(&world);
-    assert_eq!(calls.new(), 0, "the last one is in hand");
+    assert_eq!(calls.taken(), 0, "the last one is in hand");
     world.apps[0].consumer.wake();
-    assert_eq!(calls.new(), 1);
+    assert_eq!(calls.taken(), 1);
     let calls = Calls::of(&world);
-    assert_eq!(calls.new(), 1, "the wake-up");
+    assert_eq!(calls.taken(), 1, "the wake-up");
 }
 
 #[test]
 fn what_was_put_back_is_told() {
     let (mut world, calls) = waiting(one());
     produce(&mut world, 0, 3);
-    calls.new();
+    calls.taken();
     let consumer = &world.apps[0].consumer;
     assert!(consumer.next_batch(NOW, None).expect("open").is_some());
     consumer.put_back(None);
-    assert_eq!(calls.new(), 1);
+    assert_eq!(calls.taken(), 1);
     assert_eq!(world.next_batch(0, 9).map(|batch| batch.len()), Some(3));
 }
 
@@ -182,12 +186,12 @@ fn what_was_put_back_is_told() {
 fn a_resume_tells_of_what_was_held_aside() {
     let (mut world, calls) = waiting(one());
     produce(&mut world, 0, 3);
-    assert_eq!(calls.new(), 1);
+    assert_eq!(calls.taken(), 1);
     assert!(world.set_paused(0, 0, true));
     assert!(world.next_batch(0, 9).is_none(), "held aside");
-    assert_eq!(calls.new(), 0);
+    assert_eq!(calls.taken(), 0);
     assert!(world.set_paused(0, 0, false));
-    assert_eq!(calls.new(), 1);
+    assert_eq!(calls.taken(), 1);
     assert_eq!(world.next_batch(0, 9).map(|batch| batch.len()), Some(3));
 }
 
@@ -196,9 +200,9 @@ fn a_wake_up_is_told_and_ends_with_the_call_that_heard_it() {
     let (mut world, calls) = waiting(one());
     for _ in 0..3 {
         world.apps[0].consumer.wake();
-        assert_eq!(calls.new(), 1);
+        assert_eq!(calls.taken(), 1);
         assert!(world.poll(0).is_none());
-        assert_eq!(calls.new(), 0);
+        assert_eq!(calls.taken(), 0);
     }
 }
 
@@ -210,12 +214,12 @@ fn callbacks_of_rebalances_are_told() {
     world.subscribe(0);
     world.everything_to(0);
     world.run_us(100 * MS);
-    assert_eq!(calls.new(), 1, "on_assign");
+    assert_eq!(calls.taken(), 1, "on_assign");
     while world.next_batch(0, 9).is_some() {}
     assert_eq!(world.apps[0].told.lock().calls, ["assign 1"]);
     world.cluster.lock().rebalance([].into());
     world.run_us(100 * MS);
-    assert_eq!(calls.new(), 1, "on_revoke");
+    assert_eq!(calls.taken(), 1, "on_revoke");
     while world.next_batch(0, 9).is_some() {}
     assert_eq!(world.apps[0].told.lock().calls, ["assign 1", "revoke 1"]);
 }
@@ -230,7 +234,7 @@ fn a_partition_end_is_told() {
     };
     world.cluster.lock().give(me, end);
     world.run_us(0);
-    assert_eq!(calls.new(), 1);
+    assert_eq!(calls.taken(), 1);
 }
 
 #[test]
@@ -243,16 +247,16 @@ fn a_call_that_failed_arms_and_tells_what_is_left() {
         world.cluster.lock().give(me, error);
     }
     world.run_us(0);
-    assert_eq!(calls.new(), 1);
+    assert_eq!(calls.taken(), 1);
     let consumer = &world.apps[0].consumer;
     assert!(consumer.poll(NOW).is_err());
-    assert_eq!(calls.new(), 1, "the second error");
+    assert_eq!(calls.taken(), 1, "the second error");
     assert!(consumer.poll(NOW).is_err());
-    calls.new();
+    calls.taken();
     assert!(matches!(consumer.poll(NOW), Ok(None)));
-    assert_eq!(calls.new(), 0);
+    assert_eq!(calls.taken(), 0);
     produce(&mut world, 0, 1);
-    assert_eq!(calls.new(), 1);
+    assert_eq!(calls.taken(), 1);
 }
 
 #[test]
@@ -261,12 +265,12 @@ fn closing_is_told() {
     let _closed = world.close(0, SECOND);
     world.run_us(100 * MS);
     assert!(world.apps[0].done);
-    assert_eq!(calls.new(), 1);
+    assert_eq!(calls.taken(), 1);
     let consumer = &world.apps[0].consumer;
     assert!(matches!(consumer.poll(NOW), Err(Error::Closed { .. })));
-    assert_eq!(calls.new(), 0, "a closed consumer has nothing to tell");
+    assert_eq!(calls.taken(), 0, "a closed consumer has nothing to tell");
     calls.set(consumer);
-    assert_eq!(calls.new(), 1, "it is closed already");
+    assert_eq!(calls.taken(), 1, "it is closed already");
 }
 
 #[test]
@@ -281,7 +285,7 @@ fn a_callback_that_panics_breaks_nothing() {
         })));
     for _ in 0..2 {
         produce(&mut world, 0, 1);
-        assert_eq!(calls.new(), 1);
+        assert_eq!(calls.taken(), 1);
         while world.next_batch(0, 9).is_some() {}
     }
 }
@@ -293,7 +297,7 @@ fn a_callback_that_was_taken_away_is_dropped_and_not_called() {
     world.apps[0].consumer.set_ready_callback(None);
     assert_eq!(Arc::strong_count(&calls.0), 1);
     produce(&mut world, 0, 1);
-    assert_eq!(calls.new(), 0);
+    assert_eq!(calls.taken(), 0);
 }
 
 #[test]
