@@ -35,8 +35,8 @@ impl Assignment {
         Generation(self.generation)
     }
 
-    /// Adds or replaces a partition; a cell that was there is closed. Answers to commits older than `since` say nothing of
-    /// it.
+    /// Adds or replaces a partition; a cell that was there is closed. Commits older than `since` are of an earlier
+    /// assignment.
     pub(crate) fn insert(
         &mut self,
         cell: &Arc<PartitionCell>,
@@ -131,12 +131,10 @@ impl Assignment {
         }
     }
 
-    /// Notes what the broker confirmed of commit `id`.
+    /// Notes what the broker confirmed of commit `id`. It may have overwritten a newer one if it is of an earlier assignment.
     pub(crate) fn confirm(&mut self, id: RequestId, partition: &TopicPartition, offset: i64) {
-        if let Some(held) = self.held.get_mut(partition)
-            && held.since <= id
-        {
-            held.committed = Some(offset);
+        if let Some(held) = self.held.get_mut(partition) {
+            held.committed = (held.since <= id).then_some(offset);
         }
     }
 

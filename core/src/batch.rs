@@ -40,6 +40,8 @@ pub enum TimestampType {
 pub(crate) struct RunData {
     pub(crate) cell: Arc<PartitionCell>,
     pub(crate) rows: Range<u32>,
+    /// What the last row stands for ends here: behind a gap that follows it, where the rows behind the gap were cut off.
+    pub(crate) end_offset: i64,
     pub(crate) arena: u32,
     pub(crate) leader_epoch: i32,
     pub(crate) timestamp_type: TimestampType,
@@ -61,7 +63,7 @@ impl Spans {
     }
 
     fn push(&mut self, start: usize, length: Option<usize>) {
-        // The builder refuses to grow an arena beyond what these types hold.
+        // The builder refuses to let an arena grow beyond what these types hold.
         self.start.push(start as u32);
         self.length
             .push(length.map_or(NULL_LENGTH, |length| length as i32));
@@ -143,7 +145,7 @@ impl BatchData {
         let end = if rows.end < run.rows.end as usize {
             self.offsets[rows.end]
         } else {
-            self.offsets[rows.end - 1] + 1
+            run.end_offset
         };
         self.offsets[rows.start]..end
     }
@@ -154,6 +156,7 @@ impl BatchData {
 pub(crate) struct BatchBuilder {
     data: BatchData,
     arena: Vec<u8>,
+    arena_limit_bytes: usize,
     run: Option<RunData>,
 }
 
@@ -173,6 +176,7 @@ impl BatchBuilder {
                 ..BatchData::default()
             },
             arena: Vec::with_capacity(arena_bytes),
+            arena_limit_bytes: ARENA_LIMIT_BYTES,
             run: None,
         }
     }
@@ -189,6 +193,7 @@ impl BatchBuilder {
         self.run = Some(RunData {
             cell: Arc::clone(cell),
             rows: row..row,
+            end_offset: 0,
             arena: 0,
             leader_epoch,
             timestamp_type,
@@ -198,13 +203,15 @@ impl BatchBuilder {
     fn end_run(&mut self) {
         if let Some(mut run) = self.run.take() {
             run.rows.end = self.data.len() as u32;
+            run.end_offset = self.data.offsets.last().map_or(0, |offset| offset + 1);
             if !run.rows.is_empty() {
                 self.data.runs.push(run);
             }
         }
     }
 
-    /// Appends a record of the present run; `timestamp_ms` is -1 for none.
+    /// Appends a record of the present run; `timestamp_ms` is -1 for none. False, and nothing is appended, when the arena
+    /// cannot hold it: it belongs into the next batch.
     #[inline]
     pub(crate) fn push(
         &mut self,
@@ -213,7 +220,10 @@ impl BatchBuilder {
         timestamp_ms: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-    ) {
+    ) -> bool {
+        if !self.fits(key.map_or(0, <[u8]>::len), value) {
+            return false;
+        }
         self.data.partitions.push(partition);
         self.data.offsets.push(offset);
         self.data.timestamps_ms.push(timestamp_ms);
@@ -226,10 +236,19 @@ impl BatchBuilder {
         if !self.data.headers.length.is_empty() {
             self.data.headers.push(self.arena.len(), None);
         }
+        true
     }
 
-    /// Adds a header to the record pushed last.
-    pub(crate) fn push_header(&mut self, name: &[u8], value: Option<&[u8]>) {
+    fn fits(&self, bytes: usize, value: Option<&[u8]>) -> bool {
+        let more = value.map_or(0, <[u8]>::len).saturating_add(bytes);
+        self.arena_limit_bytes - self.arena.len() >= more
+    }
+
+    /// Adds a header to the record pushed last; false, and nothing is added, when the arena cannot hold it.
+    pub(crate) fn push_header(&mut self, name: &[u8], value: Option<&[u8]>) -> bool {
+        if !self.fits(crate::record::HEADER_BYTES + name.len(), value) {
+            return false;
+        }
         let rows = self.data.len();
         let headers = &mut self.data.headers;
         if headers.length.is_empty() {
@@ -238,7 +257,7 @@ impl BatchBuilder {
             headers.length.resize(rows, NULL_LENGTH);
         }
         let Some(row) = rows.checked_sub(1) else {
-            return;
+            return true;
         };
         if headers.length[row] == NULL_LENGTH {
             headers.start[row] = self.arena.len() as u32;
@@ -247,6 +266,29 @@ impl BatchBuilder {
         let before = self.arena.len();
         crate::record::encode_header(&mut self.arena, name, value);
         headers.length[row] += (self.arena.len() - before) as i32;
+        true
+    }
+
+    /// Takes the record pushed last out again.
+    pub(crate) fn drop_row(&mut self) {
+        let data = &mut self.data;
+        let Some(row) = data.len().checked_sub(1) else {
+            return;
+        };
+        // A key's place is noted also when there is none.
+        self.arena.truncate(data.keys.start[row] as usize);
+        data.partitions.truncate(row);
+        data.offsets.truncate(row);
+        data.timestamps_ms.truncate(row);
+        for spans in [&mut data.keys, &mut data.values, &mut data.headers] {
+            spans.start.truncate(row);
+            spans.length.truncate(row);
+        }
+    }
+
+    /// Keys, values and headers so far, in bytes.
+    pub(crate) fn arena_bytes(&self) -> usize {
+        self.arena.len()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -451,6 +493,13 @@ impl RecordBatch {
         self.data.size_bytes()
     }
 
+    /// The part of [`RecordBatch::size_bytes`] that belongs to these rows, if all are alike.
+    pub(crate) fn share_bytes(&self) -> usize {
+        (self.size_bytes() * self.len())
+            .checked_div(self.data.len())
+            .unwrap_or(0)
+    }
+
     /// The rows grouped by partition and assignment.
     pub fn runs(&self) -> impl Iterator<Item = Run<'_>> + '_ {
         self.run_parts().map(|(run, rows)| Run {
@@ -576,6 +625,7 @@ impl RecordBatch {
                 let length = rows.len() as u32;
                 data.runs.push(RunData {
                     rows: row_base..row_base + length,
+                    end_offset: part.interval(run, &rows).end,
                     arena: arena_base + run.arena,
                     ..run.clone()
                 });

@@ -167,6 +167,9 @@ impl<'b> Iterator for Headers<'b> {
     }
 }
 
+/// What a header takes in a block beside its name and its value.
+pub(crate) const HEADER_BYTES: usize = 8;
+
 /// Appends a header in the form that [`Headers`] reads: name length (u32), name, value length (i32, -1 for null), value.
 pub(crate) fn encode_header(block: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     block.extend_from_slice(&(name.len() as u32).to_le_bytes());

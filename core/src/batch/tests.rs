@@ -443,3 +443,29 @@ fn a_record_outlives_everything_it_came_from() {
         "{shown}"
     );
 }
+
+#[test]
+fn an_arena_is_never_overfilled() {
+    let cell = cell(0, Generation(1));
+    let mut builder = BatchBuilder::with_capacity(0, 0);
+    builder.arena_limit_bytes = 100;
+    builder.begin_run(&cell, -1, TimestampType::CreateTime);
+    assert!(builder.push(0, 0, 0, Some(&[1; 10]), Some(&[2; 30])));
+    assert!(builder.push_header(b"name", Some(&[3; 10])));
+    assert!(!builder.push(0, 1, 0, Some(&[4; 10]), Some(&[5; 40])));
+    // A record whose headers do not fit is taken out again.
+    assert!(builder.push(0, 1, 0, None, Some(&[6; 20])));
+    assert!(builder.push_header(b"n", None));
+    assert!(!builder.push_header(b"name", Some(&[7; 10])));
+    builder.drop_row();
+    assert!(builder.push(0, 1, 0, None, Some(&[8; 38])));
+    assert!(!builder.push(0, 2, 0, None, Some(&[0])));
+    assert!(builder.push(0, 2, 0, None, None));
+    let batch = RecordBatch::new(builder.finish(0));
+    assert_eq!(batch.offsets(), [0, 1, 2]);
+    assert_eq!(batch.value(1), Some(&[8; 38][..]));
+    assert_eq!(batch.value(2), None);
+    assert_eq!(batch.data.arena_bytes(), 100);
+    let headers = |row| batch.get(row).map_or(0, |record| record.headers().count());
+    assert_eq!([headers(0), headers(1), headers(2)], [1, 0, 0]);
+}

@@ -7,11 +7,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::batch::RecordBatch;
+use crate::poller::BATCH_RECORDS;
 use crate::record::OwnedRecord;
 use crate::stats::ConsumerMetrics;
 use crate::tracker::PartitionCell;
 
-/// A batch with fewer rows than this is joined with others that wait.
+/// A batch with fewer rows than this is joined with others that wait; one with more is handed out as it is, for joining
+/// copies the columns.
 const SMALL_BATCH: usize = 1024;
 
 /// Records handed out one by one.
@@ -102,7 +104,7 @@ enum InHand {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hand {
     pending: VecDeque<RecordBatch>,
     pending_rows: usize,
@@ -111,9 +113,23 @@ pub(crate) struct Hand {
     in_hand: InHand,
     /// A thread is inside a polling call.
     pub(crate) busy: bool,
+    /// Batches are not joined beyond this.
+    join_bytes: usize,
 }
 
 impl Hand {
+    /// An empty hand that joins small batches up to `join_bytes`.
+    pub(crate) fn new(join_bytes: usize) -> Hand {
+        Hand {
+            pending: VecDeque::new(),
+            pending_rows: 0,
+            held: Vec::new(),
+            in_hand: InHand::Nothing,
+            busy: false,
+            join_bytes,
+        }
+    }
+
     /// The next record without looking at anything but the batch under the cursor.
     #[inline]
     pub(crate) fn next_record(&mut self) -> Option<OwnedRecord> {
@@ -145,21 +161,18 @@ impl Hand {
     /// What was handed out last, or this lease, waits again as if it had not been.
     pub(crate) fn put_back(&mut self, lease: Option<&RecordBatch>) {
         let batch = match (std::mem::take(&mut self.in_hand), lease) {
-            (InHand::Batch(batch), _) => batch,
-            (InHand::Record(cursor), _) => cursor.batch.slice(cursor.row..cursor.batch.len()),
-            (InHand::Nothing, Some(lease)) => lease.clone(),
+            (InHand::Record(cursor), _) => {
+                // Of the runs behind the record's nothing was handed out yet.
+                let (first, _) = cursor.interval(cursor.row);
+                cursor.cell.take_back(first);
+                cursor.batch.slice(cursor.row..cursor.batch.len())
+            }
+            (InHand::Batch(batch), _) => taken_back(batch),
+            (InHand::Nothing, Some(lease)) => taken_back(lease.clone()),
             (InHand::Nothing, None) => return,
         };
-        let offsets = batch.offsets();
-        let firsts: Vec<_> = batch
-            .runs()
-            .zip(batch.run_parts())
-            .map(|(run, (data, _))| (Arc::clone(&data.cell), offsets[run.rows.start]))
-            .collect();
-        // From the last to the first, so that a partition that occurs twice ends at its lowest offset.
-        for (cell, first) in firsts.into_iter().rev() {
-            cell.take_back(first);
-        }
+        // Later rows of a partition that was paused meanwhile may be kept back already.
+        self.bring_back();
         self.push_front(batch);
     }
 
@@ -190,9 +203,12 @@ impl Hand {
             let mut runs = batch.run_parts();
             runs.all(|(run, _)| run.cell.is_live() && run.cell.is_paused())
         };
-        if self.held.iter().all(waits) {
-            return;
+        if !self.held.iter().all(waits) {
+            self.bring_back();
         }
+    }
+
+    fn bring_back(&mut self) {
         for batch in std::mem::take(&mut self.held).into_iter().rev() {
             self.push_front(batch);
         }
@@ -291,7 +307,18 @@ impl Hand {
         rows >= least
     }
 
-    /// Hands out up to `limit` rows; small batches are joined, and all of them when at least `wanted` rows are wanted.
+    /// True when one more batch of the gate would be handed out together with what waits here: all of it is small, and
+    /// together they have fewer than `most` rows.
+    pub(crate) fn joins_more(&self, most: usize) -> bool {
+        let all_small = self.pending.iter().all(|batch| batch.len() < SMALL_BATCH);
+        let bytes = self.pending.iter().map(RecordBatch::share_bytes);
+        self.pending_rows < most.min(BATCH_RECORDS)
+            && all_small
+            && bytes.sum::<usize>() < self.join_bytes
+    }
+
+    /// Hands out up to `limit` rows: what is needed for `wanted`, and small batches as far as they wait here and stay small
+    /// together.
     fn take(
         &mut self,
         limit: usize,
@@ -299,17 +326,21 @@ impl Hand {
         metrics: &ConsumerMetrics,
     ) -> Option<RecordBatch> {
         let first = self.next_live(limit, true, metrics)?;
-        let enough = limit.min(wanted.max(SMALL_BATCH));
-        let mut rows = first.len();
-        if rows >= enough || self.pending.is_empty() {
-            return Some(first);
-        }
+        let wanted = limit.min(wanted);
+        let most = limit.min(wanted.max(BATCH_RECORDS));
+        let (mut rows, mut bytes) = (first.len(), first.share_bytes());
         let mut parts = vec![first];
-        while rows < enough {
-            let Some(part) = self.next_live(limit - rows, true, metrics) else {
+        while rows < most {
+            let next_rows = self.pending.front().map_or(0, RecordBatch::len);
+            let is_small = parts[0].len().max(next_rows) < SMALL_BATCH && bytes < self.join_bytes;
+            if rows >= wanted && !is_small {
+                break;
+            }
+            let Some(part) = self.next_live(most - rows, true, metrics) else {
                 break;
             };
             rows += part.len();
+            bytes += part.share_bytes();
             parts.push(part);
         }
         Some(RecordBatch::concat(&parts))
@@ -358,6 +389,21 @@ impl Hand {
     }
 }
 
+/// A batch as if it had not been handed out.
+fn taken_back(batch: RecordBatch) -> RecordBatch {
+    let offsets = batch.offsets();
+    let firsts: Vec<_> = batch
+        .runs()
+        .zip(batch.run_parts())
+        .map(|(run, (data, _))| (&data.cell, offsets[run.rows.start]))
+        .collect();
+    // From the last to the first, so that a partition that occurs twice ends at its lowest offset.
+    for (cell, first) in firsts.into_iter().rev() {
+        cell.take_back(first);
+    }
+    batch
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,7 +438,7 @@ mod tests {
     #[test]
     fn what_was_kept_back_comes_before_what_came_after_the_resume() {
         let cell = cell(0);
-        let mut hand = Hand::default();
+        let mut hand = Hand::new(1 << 20);
         cell.set_paused(true);
         hand.push(batch(&[(&cell, 0, 3)]));
         assert_eq!(hand_out(&mut hand, 10), None);
@@ -408,7 +454,7 @@ mod tests {
     #[test]
     fn a_paused_partition_holds_up_no_other() {
         let (paused, live) = (cell(0), cell(1));
-        let mut hand = Hand::default();
+        let mut hand = Hand::new(1 << 20);
         paused.set_paused(true);
         hand.push(batch(&[
             (&paused, 0, 2),
@@ -431,7 +477,7 @@ mod tests {
     #[test]
     fn a_batch_is_cut_where_its_rows_become_stale() {
         let (gone, live) = (cell(0), cell(1));
-        let mut hand = Hand::default();
+        let mut hand = Hand::new(1 << 20);
         hand.push(batch(&[(&live, 0, 2), (&gone, 0, 2), (&live, 2, 1)]));
         gone.advance_state(CellState::Revoking);
         let metrics = ConsumerMetrics::default();
@@ -445,9 +491,97 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_back_comes_before_what_was_kept_back_meanwhile() {
+        let cell = cell(0);
+        let metrics = ConsumerMetrics::default();
+        let mut hand = Hand::new(1 << 20);
+        hand.push(batch(&[(&cell, 0, 10)]));
+        let lease = hand.hand_out(5, 5, true, &metrics).expect("rows");
+        // Paused by another thread; the next call puts the rest aside.
+        cell.set_paused(true);
+        assert!(!hand.settle(1, &metrics));
+        hand.put_back(Some(&lease));
+        assert_eq!(hand_out(&mut hand, 10), None);
+        cell.set_paused(false);
+        hand.unhold();
+        assert_eq!(hand_out(&mut hand, 10), Some((0..10).collect()));
+        assert_eq!(cell.finished(), 0);
+    }
+
+    #[test]
+    fn putting_a_record_back_says_nothing_of_runs_that_were_not_handed_out() {
+        let (first, second) = (cell(0), cell(1));
+        let metrics = ConsumerMetrics::default();
+        let mut hand = Hand::new(1 << 20);
+        // Of partition 1 the records 0 to 6 were compacted away.
+        hand.push(batch(&[(&first, 0, 1), (&second, 7, 1)]));
+        assert!(hand.hand_out_record(&metrics).is_some());
+        hand.put_back(None);
+        assert!(!first.has_in_hand() && !second.has_in_hand());
+        assert_eq!(hand_out(&mut hand, 10), Some(vec![0, 7]));
+        hand.finish(&metrics);
+        assert_eq!((first.finished(), second.finished()), (1, 8));
+    }
+
+    #[test]
+    fn small_batches_are_joined_and_large_ones_handed_out_as_they_are() {
+        let cell = cell(0);
+        let rows = |rows: &[i64]| {
+            let mut first = cell.handed();
+            let mut hand = Hand::new(1 << 20);
+            for &rows in rows {
+                hand.push(batch(&[(&cell, first, rows)]));
+                first += rows;
+            }
+            hand
+        };
+        let metrics = ConsumerMetrics::default();
+        let taken = |hand: &mut Hand, limit, wanted| {
+            let batch = hand.hand_out(limit, wanted, true, &metrics);
+            batch.map_or((0, 0), |batch| (batch.len(), batch.arenas().len()))
+        };
+        let small = SMALL_BATCH as i64 - 1;
+        let large = SMALL_BATCH as i64;
+        assert_eq!(taken(&mut rows(&[1, 1, 1]), usize::MAX, 1), (3, 3));
+        assert_eq!(taken(&mut rows(&[1, 1, 1]), 2, 1), (2, 2));
+        assert_eq!(taken(&mut rows(&[1, large]), usize::MAX, 1), (1, 1));
+        assert_eq!(taken(&mut rows(&[large, 1]), usize::MAX, 1).0, SMALL_BATCH);
+        assert_eq!(
+            taken(&mut rows(&[1, large]), usize::MAX, 2).0,
+            SMALL_BATCH + 1
+        );
+        let many = taken(&mut rows(&[small; 9]), usize::MAX, 1);
+        assert_eq!(many.0, BATCH_RECORDS);
+        let many = taken(&mut rows(&[small; 9]), usize::MAX, 9 * SMALL_BATCH - 9);
+        assert_eq!(many.0, 9 * SMALL_BATCH - 9);
+        let mut tight = rows(&[10; 9]);
+        tight.join_bytes = 2 * tight.pending[0].size_bytes() + 1;
+        assert_eq!(taken(&mut tight, usize::MAX, 1).0, 30, "one goes beyond");
+    }
+
+    #[test]
+    fn a_gap_behind_the_last_row_of_a_joined_batch_is_finished_with_it() {
+        let cell = cell(0);
+        let metrics = ConsumerMetrics::default();
+        let mut hand = Hand::new(1 << 20);
+        hand.push(batch(&[(&cell, 0, 2)]));
+        // Without 3 to 6, in one run.
+        let mut builder = BatchBuilder::with_capacity(0, 0);
+        builder.begin_run(&cell, -1, TimestampType::CreateTime);
+        for offset in [2, 7] {
+            builder.push(0, offset, 0, None, None);
+        }
+        hand.push(RecordBatch::new(builder.finish(0)));
+        assert_eq!(hand_out(&mut hand, 3), Some(vec![0, 1, 2]));
+        hand.finish(&metrics);
+        assert!(!cell.has_in_hand());
+        assert_eq!(cell.finished(), 7);
+    }
+
+    #[test]
     fn a_record_is_in_hand_from_the_first_to_the_last() {
         let cell = cell(0);
-        let mut hand = Hand::default();
+        let mut hand = Hand::new(1 << 20);
         let metrics = ConsumerMetrics::default();
         hand.push(batch(&[(&cell, 0, 2), (&cell, 5, 1)]));
         let first = hand.hand_out_record(&metrics).expect("a record");
@@ -475,7 +609,7 @@ mod tests {
         let metrics = ConsumerMetrics::default();
         for _ in 0..ROUNDS {
             let cell = cell(0);
-            let mut hand = Hand::default();
+            let mut hand = Hand::new(1 << 20);
             hand.push(batch(&[(&cell, 0, RECORDS)]));
             assert!(hand.hand_out_record(&metrics).is_some());
             std::thread::scope(|scope| {

@@ -41,11 +41,13 @@ impl Consumer {
         }
     }
 
-    /// Finishes what is in hand, then waits until `hand_out` gives something, the deadline, a wake-up or close.
+    /// Finishes what is in hand, then waits until `hand_out` gives something, the deadline, a wake-up or close. What is
+    /// handed out together, small batches that wait already, has at most `most` rows.
     pub(super) fn wait_for<T>(
         &self,
         timeout: Option<Duration>,
         least: usize,
+        most: usize,
         hand_out: impl Fn(&mut Hand) -> Option<T>,
     ) -> Result<Option<T>> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout.min(LONG_WAIT * 24 * 365));
@@ -74,7 +76,7 @@ impl Consumer {
             let over = woken || deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let mut hand = self.hand.lock();
             hand.unhold();
-            let gathered = self.gather(&mut hand, least);
+            let gathered = self.gather(&mut hand, least, most);
             if self.shared.wants_attention() {
                 // Told before the records just taken were pushed: on_assign runs before any of its partitions comes.
                 continue;
@@ -95,12 +97,14 @@ impl Consumer {
     }
 
     /// Takes from the gate until `least` rows that may be handed out wait here; false when there are not so many.
-    /// Rows of paused partitions are put aside on the way, so that they hold up no others.
-    fn gather(&self, hand: &mut Hand, least: usize) -> bool {
+    /// Rows of paused partitions are put aside on the way, so that they hold up no others. Small batches behind them come
+    /// along, as far as they are handed out together.
+    fn gather(&self, hand: &mut Hand, least: usize, most: usize) -> bool {
         let least = least.max(1);
         loop {
             let empty = !self.refill(hand, least);
             if hand.settle(least, &self.shared.stats) {
+                while hand.joins_more(most) && self.pop_into(hand) {}
                 return true;
             }
             if empty {
@@ -112,14 +116,22 @@ impl Consumer {
     /// Takes from the gate until `least` rows wait here; false when it had no more.
     fn refill(&self, hand: &mut Hand, least: usize) -> bool {
         while hand.pending_rows() < least {
-            let Some(data) = self.gate.try_pop() else {
+            if !self.pop_into(hand) {
                 return false;
-            };
-            let batch = RecordBatch::new(data);
-            let waited_us = self.clock.now_us().saturating_sub(batch.received_us());
-            self.shared.stats.queue_wait_us.record(waited_us);
-            hand.push(batch);
+            }
         }
+        true
+    }
+
+    /// Takes the next batch from the gate; false when it is empty.
+    fn pop_into(&self, hand: &mut Hand) -> bool {
+        let Some(data) = self.gate.try_pop() else {
+            return false;
+        };
+        let batch = RecordBatch::new(data);
+        let waited_us = self.clock.now_us().saturating_sub(batch.received_us());
+        self.shared.stats.queue_wait_us.record(waited_us);
+        hand.push(batch);
         true
     }
 

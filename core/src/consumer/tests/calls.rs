@@ -386,3 +386,61 @@ fn only_errors_that_the_application_can_mend_come_out_of_its_poll() {
     assert_eq!(code, Some(FORBIDDEN));
     assert_eq!(world.poll(0).map(|record| record.offset()), Some(0));
 }
+
+// ---- small batches ----
+
+/// One partition whose records reach the gate in batches of `fill`.
+fn in_fills_of(fill: usize, records: i64, setup: Setup) -> World {
+    let mut world = World::reading(setup, 0);
+    world.cluster.lock().faults.fill_records = fill;
+    world.cluster.lock().produce(&tp(0), 0, records, 10);
+    world.run_us(0);
+    world
+}
+
+#[test]
+fn small_batches_that_wait_are_handed_out_together() {
+    let mut world = in_fills_of(3, 60, one());
+    let batch = world.next_batch(0, usize::MAX).expect("records");
+    assert_eq!(batch.len(), 60);
+    assert!(world.apps[0].consumer.gate.channel().is_empty());
+    assert_eq!(world.apps[0].consumer.gate.level().bytes(), 0);
+
+    let mut world = in_fills_of(3, 60, one());
+    let lengths = [7, 1, 20, 100].map(|most| world.next_batch(0, most).map_or(0, |b| b.len()));
+    assert_eq!(lengths, [7, 1, 20, 32]);
+    // Nothing is waited for.
+    assert!(world.next_batch(0, 5).is_none());
+}
+
+#[test]
+fn batches_are_joined_no_further_than_a_batch_may_grow() {
+    let setup = Setup {
+        batch_bytes: 500,
+        ..one()
+    };
+    let mut world = in_fills_of(1, 60, setup);
+    let one_bytes = world.cluster.lock().largest_batch_bytes;
+    let rows = world.next_batch(0, usize::MAX).expect("records").len();
+    assert_eq!(rows, 500 / one_bytes + 1);
+    assert!(
+        !world.apps[0].consumer.gate.channel().is_empty(),
+        "the gate's bytes are counted"
+    );
+    world.read_everything();
+}
+
+#[test]
+fn large_batches_are_handed_out_as_they_are() {
+    let mut world = in_fills_of(2_000, 6_000, one());
+    for _ in 0..3 {
+        let batch = world.next_batch(0, usize::MAX).expect("records");
+        assert_eq!((batch.len(), batch.arenas().len()), (2_000, 1));
+    }
+    let mut world = in_fills_of(2_000, 6_000, one());
+    let batch = world.apps[0].consumer.fill_batch(Duration::ZERO, 5_000);
+    assert_eq!(
+        batch.expect("no error").map(|batch| batch.len()),
+        Some(5_000)
+    );
+}

@@ -138,6 +138,18 @@ impl World {
         }
     }
 
+    /// When the applications have finished everything: the engine knows.
+    fn check_nothing_in_hand(&self) {
+        let cluster = self.cluster.lock();
+        for app in &self.apps {
+            for (partition, fetching) in &cluster.members[app.me].fetching {
+                let cell = &fetching.cell;
+                assert!(!cell.has_in_hand(), "{partition}: {cell:?}");
+                assert_eq!(cell.finished(), cell.handed(), "{partition}");
+            }
+        }
+    }
+
     /// The applications read and finish everything there is; panics when they do not get on.
     pub(super) fn read_everything(&mut self) {
         /// Far more than any case needs.
@@ -155,6 +167,7 @@ impl World {
             idle = if got { 0 } else { idle + 1 };
             // Longer than any retry of the engine.
             if idle > 20 && self.cluster.lock().unfinished().is_empty() {
+                self.check_nothing_in_hand();
                 return;
             }
             if idle > 400 {

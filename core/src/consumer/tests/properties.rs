@@ -39,6 +39,13 @@ enum Op {
         app: usize,
         picks: Vec<usize>,
     },
+    PutBack {
+        app: usize,
+    },
+    LeaseAndPutBack {
+        app: usize,
+        most: usize,
+    },
     ReleaseStale {
         app: usize,
     },
@@ -127,6 +134,8 @@ fn op() -> impl Strategy<Value = Op> {
         10 => (app.clone(), 1..20usize).prop_map(|(app, most)| Op::Lease { app, most }),
         14 => (app.clone(), prop::collection::vec(0..10_000usize, 1..20))
             .prop_map(|(app, picks)| Op::Acknowledge { app, picks }),
+        3 => app.clone().prop_map(|app| Op::PutBack { app }),
+        2 => (app.clone(), 1..20usize).prop_map(|(app, most)| Op::LeaseAndPutBack { app, most }),
         3 => app.clone().prop_map(|app| Op::ReleaseStale { app }),
         3 => app.clone().prop_map(|app| Op::FinishInHand { app }),
         5 => app.clone().prop_map(|app| Op::Commit { app }),
@@ -221,6 +230,8 @@ fn apply(world: &mut World, op: &Op) {
                 world.acknowledge_one(app, pick);
             }
         }
+        Op::PutBack { app } => world.put_back(app),
+        Op::LeaseAndPutBack { app, most } => world.lease_and_put_back(app, most),
         Op::ReleaseStale { app } => world.release_stale(app),
         Op::FinishInHand { app } => world.finish_in_hand(app),
         Op::Commit { app } => drop(world.commit(app)),

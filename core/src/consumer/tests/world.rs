@@ -444,6 +444,31 @@ impl World {
         true
     }
 
+    /// The application could not pass on what it was handed last.
+    pub(super) fn put_back(&mut self, index: usize) {
+        let app = &mut self.apps[index];
+        app.consumer.put_back(None);
+        let mut cluster = self.cluster.lock();
+        for (partition, generation, offset) in app.in_hand.drain(..) {
+            cluster.was_put_back(app.me, &partition, generation, offset);
+        }
+    }
+
+    pub(super) fn lease_and_put_back(&mut self, index: usize, most: usize) {
+        if !self.lease(index, most) {
+            return;
+        }
+        let app = &mut self.apps[index];
+        if let Some(lease) = app.leases.pop() {
+            app.consumer.put_back(Some(&lease.batch));
+            let mut cluster = self.cluster.lock();
+            for record in &lease.batch {
+                let partition = tp(record.partition());
+                cluster.was_put_back(app.me, &partition, record.generation(), record.offset());
+            }
+        }
+    }
+
     /// Another thread of the application finishes one leased record, picked by `pick`; false when none is leased.
     pub(super) fn acknowledge_one(&mut self, index: usize, pick: usize) -> bool {
         let app = &mut self.apps[index];

@@ -5,7 +5,7 @@ use std::ptr;
 
 use rdkafka::bindings as rd;
 
-use crate::batch::{BatchBuilder, TimestampType};
+use crate::batch::{ARENA_LIMIT_BYTES, BatchBuilder, TimestampType};
 use crate::error::Error;
 use crate::kafka_code;
 use crate::partition::TopicPartition;
@@ -48,18 +48,40 @@ pub(super) unsafe fn error_event(message: Message) -> SourceEvent {
     })
 }
 
-/// Copies a message's headers behind the row pushed last.
+/// A message that no arena can hold. Its offset is passed over, as that of any message that cannot be read.
+///
+/// # Safety
+///
+/// `message` must be alive.
+pub(super) unsafe fn too_large(message: Message) -> Error {
+    // SAFETY: alive by contract, and no error, so that it has a topic.
+    let (topic, partition, offset) = unsafe {
+        let topic = c_string(rd::rd_kafka_topic_name((*message).rkt));
+        (topic, (*message).partition, (*message).offset)
+    };
+    Error::Kafka {
+        code: kafka_code::from_number(
+            rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32,
+        ),
+        context: format!(
+            "{} offset {offset}: key, value and headers take more than {ARENA_LIMIT_BYTES} bytes, so the record is skipped",
+            TopicPartition::new(topic, partition)
+        ),
+    }
+}
+
+/// Copies a message's headers behind the row pushed last; false when they do not fit any more.
 ///
 /// # Safety
 ///
 /// `message` must be alive.
 #[inline]
-pub(super) unsafe fn push_headers(builder: &mut BatchBuilder, message: Message) {
+pub(super) unsafe fn push_headers(builder: &mut BatchBuilder, message: Message) -> bool {
     let mut headers = ptr::null_mut();
     // SAFETY: alive by contract; the headers belong to the message.
     let err = unsafe { rd::rd_kafka_message_headers(message, &raw mut headers) };
     if err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-        return;
+        return true;
     }
     for index in 0.. {
         let mut name: *const c_char = ptr::null();
@@ -75,11 +97,46 @@ pub(super) unsafe fn push_headers(builder: &mut BatchBuilder, message: Message) 
                 &raw mut length,
             );
             if err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return;
+                return true;
             }
             (CStr::from_ptr(name).to_bytes(), slice(value, length))
         };
-        builder.push_header(name, value);
+        if !builder.push_header(name, value) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The bytes of a message's key and value; none of an error.
+///
+/// # Safety
+///
+/// `message` must be alive.
+#[inline]
+pub(super) unsafe fn size_bytes(message: Message) -> usize {
+    // SAFETY: alive by contract.
+    let message = unsafe { &*message };
+    if message.err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        message.len + message.key_len
+    } else {
+        0
+    }
+}
+
+/// True when a message, or an error in a message's place, is of this partition.
+///
+/// # Safety
+///
+/// `message` must be alive.
+pub(super) unsafe fn topic_is(message: Message, partition: &TopicPartition) -> bool {
+    // SAFETY: alive by contract; a message keeps its topic handle alive, and librdkafka's name of it is a C string.
+    unsafe {
+        let (topic, number) = ((*message).rkt, (*message).partition);
+        number == partition.partition
+            && !topic.is_null()
+            && CStr::from_ptr(rd::rd_kafka_topic_name(topic)).to_bytes()
+                == partition.topic.as_bytes()
     }
 }
 

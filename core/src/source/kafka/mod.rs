@@ -13,6 +13,9 @@ mod context;
 mod message;
 mod queue;
 mod reply;
+mod taken;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString, c_void};
@@ -43,13 +46,12 @@ pub(crate) use context::Client;
 use context::Context;
 use message::{
     KNOWN_LAYOUT, Message, error_event, has_no_headers, push_headers, slice, timestamp_type,
+    too_large,
 };
 use queue::Queue;
 pub(crate) use reply::cached_watermarks;
 use reply::commit_replies;
-
-/// Messages taken per call while filling a batch, so that the byte limit is looked at in between.
-const CHUNK: usize = 512;
+use taken::Taken;
 
 /// librdkafka's main thread answers a seek without the broker, so this is never used up in practice.
 const SEEK_WAIT: Duration = Duration::from_millis(500);
@@ -60,6 +62,7 @@ type RouteKey = (usize, i32);
 /// librdkafka's consumer.
 pub(crate) struct KafkaSource {
     // Before `client`: fields are dropped in order.
+    taken: Taken,
     messages: Queue,
     replies: Queue,
     /// librdkafka's own handle of the consumer queue, only to ask for its length.
@@ -68,7 +71,6 @@ pub(crate) struct KafkaSource {
     routes: HashMap<TopicPartition, Arc<PartitionCell>>,
     /// The same, by what a message carries; forgotten whenever `routes` changes.
     by_handle: HashMap<RouteKey, Arc<PartitionCell>>,
-    taken: Vec<Message>,
     lookups: (Sender<SourceEvent>, Receiver<SourceEvent>),
     waker: Arc<Waker>,
     reset: lookup::Reset,
@@ -76,9 +78,6 @@ pub(crate) struct KafkaSource {
     /// This librdkafka's buffers are laid out as [`has_no_headers`] expects.
     peeks_at_headers: bool,
 }
-
-// SAFETY: `taken` is empty between calls (it only lends its capacity), everything else is `Send`.
-unsafe impl Send for KafkaSource {}
 
 impl KafkaSource {
     /// Creates librdkafka's client. `waker` wakes the poller.
@@ -108,7 +107,7 @@ impl KafkaSource {
             client: Arc::new(client),
             routes: HashMap::new(),
             by_handle: HashMap::new(),
-            taken: Vec::new(),
+            taken: Taken::new(),
             lookups: unbounded(),
             waker: Arc::clone(waker),
             reset,
@@ -175,40 +174,8 @@ impl KafkaSource {
         Some(Arc::clone(cell))
     }
 
-    /// Moves messages from librdkafka's queue to `taken`; gives the bytes of their keys and values.
-    fn take_messages(&mut self, limit: FillLimit) -> usize {
-        let mut bytes = 0;
-        while self.taken.len() < limit.records && bytes < limit.bytes {
-            let chunk = CHUNK.min(limit.records - self.taken.len());
-            self.taken.reserve(chunk);
-            let have = self.taken.len();
-            // SAFETY: there is room for `chunk` pointers behind `have`, and exactly the number returned is written.
-            let got = unsafe {
-                let got = rd::rd_kafka_consume_batch_queue(
-                    self.messages.as_ptr(),
-                    0,
-                    self.taken.as_mut_ptr().add(have),
-                    chunk,
-                );
-                let got = usize::try_from(got).unwrap_or(0).min(chunk);
-                self.taken.set_len(have + got);
-                got
-            };
-            for &message in &self.taken[have..] {
-                // SAFETY: librdkafka's message, ours until it is destroyed in `fill`.
-                let message = unsafe { &*message };
-                if message.err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    bytes += message.len + message.key_len;
-                }
-            }
-            if got < chunk {
-                break;
-            }
-        }
-        bytes
-    }
-
-    /// Appends one message to the batch; `run` is what the rows pushed last share.
+    /// Appends one message to the batch; `run` is what the rows pushed last share. False, and nothing is appended, when the
+    /// batch's arena cannot hold it.
     ///
     /// # Safety
     ///
@@ -219,7 +186,7 @@ impl KafkaSource {
         builder: &mut BatchBuilder,
         run: &mut Option<(RouteKey, i32, TimestampType)>,
         message: Message,
-    ) {
+    ) -> bool {
         // SAFETY: alive by contract; librdkafka's key and payload pointers are valid for their lengths.
         let (record, key, value, leader_epoch, timestamp_ms, kind) = unsafe {
             let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
@@ -238,18 +205,23 @@ impl KafkaSource {
         if *run != Some(this) {
             let Some(cell) = self.route(record) else {
                 // Revoked meanwhile: its new owner reads it.
-                return;
+                return true;
             };
             builder.begin_run(&cell, leader_epoch, this.2);
             *run = Some(this);
         }
-        builder.push(record.partition, record.offset, timestamp_ms, key, value);
-        // SAFETY: alive by contract; `value` is the message's own.
-        unsafe {
-            if !(self.peeks_at_headers && leader_epoch >= 0 && has_no_headers(value)) {
-                push_headers(builder, message);
-            }
+        if !builder.push(record.partition, record.offset, timestamp_ms, key, value) {
+            return false;
         }
+        // SAFETY: alive by contract; `value` is the message's own.
+        let fits = unsafe {
+            (self.peeks_at_headers && leader_epoch >= 0 && has_no_headers(value))
+                || push_headers(builder, message)
+        };
+        if !fits {
+            builder.drop_row();
+        }
+        fits
     }
 }
 
@@ -291,27 +263,40 @@ impl Source for KafkaSource {
         now_us: u64,
         events: &mut VecDeque<SourceEvent>,
     ) -> Option<BatchData> {
-        let bytes = self.take_messages(limit);
-        if self.taken.is_empty() {
-            return None;
-        }
-        let taken = std::mem::take(&mut self.taken);
-        let mut builder = BatchBuilder::with_capacity(taken.len(), bytes.min(ARENA_LIMIT_BYTES));
-        let mut run = None;
-        for &message in &taken {
-            // SAFETY: each message was taken from librdkafka above and is destroyed exactly once, here.
-            unsafe {
-                if (*message).err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    self.push(&mut builder, &mut run, message);
-                } else {
-                    events.push_back(error_event(message));
-                }
-                rd::rd_kafka_message_destroy(message);
+        loop {
+            let (count, bytes) = self.taken.gather(&self.messages, limit);
+            if count == 0 {
+                return None;
             }
+            let mut builder = BatchBuilder::with_capacity(count, bytes.min(ARENA_LIMIT_BYTES));
+            let mut run = None;
+            for _ in 0..count {
+                let Some(message) = self.taken.front() else {
+                    break;
+                };
+                // SAFETY: alive until `drop_front`.
+                unsafe {
+                    if (*message).err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                        events.push_back(error_event(message));
+                    } else if !self.push(&mut builder, &mut run, message) {
+                        if builder.len() > 0 {
+                            // Begins the next batch.
+                            break;
+                        }
+                        events.push_back(SourceEvent::Error(too_large(message)));
+                    }
+                }
+                self.taken.drop_front();
+                // Headers are seen only here.
+                if builder.arena_bytes() >= limit.bytes {
+                    break;
+                }
+            }
+            if builder.len() > 0 {
+                return Some(builder.finish(now_us));
+            }
+            // Errors only, or messages of partitions that are gone: there may be more behind them.
         }
-        self.taken = taken;
-        self.taken.clear();
-        (builder.len() > 0).then(|| builder.finish(now_us))
     }
 
     fn look_up_starts(&mut self, id: RequestId, partitions: &[TopicPartition]) {
@@ -345,6 +330,7 @@ impl Source for KafkaSource {
     fn assign(&mut self, protocol: Protocol, partitions: &[FetchStart]) -> Result<()> {
         if protocol == Protocol::Eager {
             self.stop_reassigned(partitions);
+            self.taken.clear();
             self.routes.clear();
             self.by_handle.clear();
         }
@@ -405,6 +391,7 @@ impl Source for KafkaSource {
         )
         .map_err(|error| kafka_code::error(&error, context()))?;
         // What is still queued from the place before is nobody's until the new cell has the route.
+        self.taken.forget(partition);
         self.routes.remove(partition);
         self.by_handle.clear();
         let answers = self
@@ -468,6 +455,7 @@ impl Source for KafkaSource {
     }
 
     fn begin_close(&mut self) {
+        self.taken.clear();
         if let Err(error) = self.client.close_queue() {
             log::warn(format_args!("leaving the group: {error}"));
         }
@@ -494,9 +482,11 @@ impl KafkaSource {
     /// Nothing of these partitions is delivered any more.
     fn forget(&mut self, protocol: Protocol, partitions: &[TopicPartition]) {
         if protocol == Protocol::Eager {
+            self.taken.clear();
             self.routes.clear();
         }
         for partition in partitions {
+            self.taken.forget(partition);
             self.routes.remove(partition);
         }
         self.by_handle.clear();

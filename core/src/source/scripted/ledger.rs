@@ -60,6 +60,21 @@ impl Cluster {
         }
     }
 
+    /// The application of `me` gave this record back: it is handed out again.
+    pub(crate) fn was_put_back(
+        &mut self,
+        me: usize,
+        partition: &TopicPartition,
+        generation: Generation,
+        offset: i64,
+    ) {
+        if let Some(fetching) = self.members[me].fetching.get_mut(partition)
+            && fetching.cell.generation() == generation
+        {
+            fetching.last_handed = fetching.last_handed.map(|last| last.min(offset - 1));
+        }
+    }
+
     /// The application of `me` is done with this record.
     pub(crate) fn was_finished(
         &mut self,
