@@ -124,6 +124,8 @@ struct Watcher {
 impl Reports for Watcher {
     fn report(&self, _report: &Report<'_>) {}
 
+    fn delivered(&self, _records: u64) {}
+
     fn error(&self, code: KafkaCode, reason: &str) {
         log::emit(
             Level::Warn,

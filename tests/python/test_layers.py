@@ -10,7 +10,13 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "core/src"
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
-UNSAFE_ALLOWED = ("core/src/source/kafka/", "python/src/column.rs", "ffi/src/")
+UNSAFE_ALLOWED = (
+    "core/src/checks/fork.rs",
+    "core/src/sink/kafka/",
+    "core/src/source/kafka/",
+    "ffi/src/",
+    "python/src/column.rs",
+)
 
 MOST_LINES = 700
 LONGER_FOR_NOW: dict[str, int] = {}

@@ -179,7 +179,9 @@ impl Ledger {
     fn end(&self, records: u64) {
         let ended = self.ended.fetch_add(records, Ordering::SeqCst) + records;
         if self.progress.is_waited_for()
-            && (ended.is_multiple_of(WAKE_EVERY) || ended >= self.begun.load(Ordering::SeqCst))
+            && (records >= WAKE_EVERY
+                || ended % WAKE_EVERY < records
+                || ended >= self.begun.load(Ordering::SeqCst))
         {
             self.progress.raise();
         }
@@ -240,6 +242,11 @@ impl Ledger {
 }
 
 impl Reports for Ledger {
+    fn delivered(&self, records: u64) {
+        self.metrics.records_delivered.add(records);
+        self.end(records);
+    }
+
     fn report(&self, report: &Report<'_>) {
         let pending = match report.token {
             0 => None,

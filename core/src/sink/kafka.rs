@@ -1,16 +1,16 @@
 //! The sink that is librdkafka, over rust-rdkafka's `BaseProducer`; records without headers and timestamp go the short way
 //! ([`enqueue`]).
 //!
-//! Delivery reports, errors and log lines arrive as events inside [`Sink::poll`], on the delivery thread. A record's token
+//! Delivery reports, errors and log lines arrive as events inside [`Sink::poll`], on the delivery thread ([`drain`]). A record's token
 //! travels as librdkafka's opaque number, so that a fire-and-forget record costs no allocation for its report.
 
+mod drain;
 mod enqueue;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -23,22 +23,21 @@ use crate::kafka_code;
 use crate::log::{self, LIBRDKAFKA, Level};
 use crate::native;
 use crate::partition::TopicInfo;
+use drain::{Lines, MainQueue};
 use enqueue::{Fared, Queue};
 
 struct Context {
     reports: Arc<dyn Reports>,
-    /// The error event told last, if its twin has not come yet.
-    untwinned: Mutex<Option<(i32, String)>>,
 }
 
-impl ClientContext for Context {
+impl Lines for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log::emit_librdkafka(level, facility, message);
     }
 
-    fn stats_raw(&self, statistics: &[u8]) {
+    fn statistics(&self, json: &[u8]) {
         if log::enabled(Level::Debug) {
-            let statistics = String::from_utf8_lossy(statistics);
+            let statistics = String::from_utf8_lossy(json);
             log::emit(
                 Level::Debug,
                 LIBRDKAFKA,
@@ -46,20 +45,22 @@ impl ClientContext for Context {
             );
         }
     }
+}
+
+/// rust-rdkafka itself only polls when the producer ends: what is left then comes this way.
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Lines::log(self, level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.statistics(statistics);
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error
             .rdkafka_error_code()
             .map_or_else(|| kafka_code::from_number(-1), kafka_code::from_rdkafka);
-        // rust-rdkafka 0.39 tells each error event of a producer twice, one right after the other.
-        let this = (code.number(), reason.to_string());
-        let mut untwinned = self.untwinned.lock();
-        if untwinned.as_ref() == Some(&this) {
-            *untwinned = None;
-            return;
-        }
-        *untwinned = Some(this);
-        drop(untwinned);
         self.reports.error(code, reason);
     }
 }
@@ -89,6 +90,8 @@ impl ProducerContext for Context {
 }
 
 pub(crate) struct KafkaSink {
+    /// Before the producer in `queue`, so that it is given back first.
+    main: MainQueue,
     queue: Queue<Context>,
 }
 
@@ -98,14 +101,12 @@ impl KafkaSink {
         properties: &BTreeMap<String, String>,
         reports: Arc<dyn Reports>,
     ) -> Result<KafkaSink> {
-        let context = Context {
-            reports,
-            untwinned: Mutex::new(None),
-        };
+        let context = Context { reports };
         let producer: BaseProducer<Context> = native::client_config(properties)
             .create_with_context(context)
             .map_err(|failure| kafka_code::error(&failure, "creating the producer"))?;
         Ok(KafkaSink {
+            main: MainQueue::new(&producer),
             queue: Queue::new(producer),
         })
     }
@@ -202,7 +203,8 @@ impl Sink for KafkaSink {
     }
 
     fn poll(&self, timeout: Duration) {
-        self.queue.producer.poll(timeout);
+        let context = self.queue.producer.context();
+        self.main.serve(timeout, &*context.reports, &**context);
     }
 
     fn nudge(&self) {
@@ -224,6 +226,10 @@ impl Sink for KafkaSink {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use parking_lot::Mutex;
+
     use super::*;
     use crate::error::KafkaCode;
 
@@ -233,25 +239,34 @@ mod tests {
     impl Reports for Heard {
         fn report(&self, _report: &Report<'_>) {}
 
+        fn delivered(&self, _records: u64) {}
+
         fn error(&self, code: KafkaCode, reason: &str) {
             self.0.lock().push((code.name(), reason.to_string()));
         }
     }
 
     #[test]
-    fn each_error_event_that_rust_rdkafka_tells_twice_is_heard_once() {
+    fn each_error_event_is_heard_once() {
         let heard = Arc::new(Heard::default());
-        let context = Context {
-            reports: Arc::clone(&heard) as _,
-            untwinned: Mutex::new(None),
-        };
-        let transport = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
-        let resolve = KafkaError::Global(RDKafkaErrorCode::Resolve);
-        for event in [&transport, &transport, &resolve] {
-            context.error(event.clone(), "away");
-            context.error(event.clone(), "away");
+        // A port that nobody listens at.
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let servers = closed.local_addr().unwrap().to_string();
+        drop(closed);
+        let properties = BTreeMap::from([("bootstrap.servers".to_string(), servers)]);
+        let sink = KafkaSink::new(&properties, Arc::clone(&heard) as _).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while heard.0.lock().len() < 2 && Instant::now() < deadline {
+            sink.poll(Duration::from_millis(10));
         }
-        let names: Vec<_> = heard.0.lock().iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["_TRANSPORT", "_TRANSPORT", "_RESOLVE"]);
+        let names: Vec<_> = heard
+            .0
+            .lock()
+            .iter()
+            .map(|(name, _)| *name)
+            .take(2)
+            .collect();
+        // rust-rdkafka's own poll tells each twice.
+        assert_eq!(names, ["_TRANSPORT", "_ALL_BROKERS_DOWN"]);
     }
 }

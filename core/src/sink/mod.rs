@@ -132,7 +132,9 @@ impl fmt::Debug for Report<'_> {
 
 /// Hears from a sink, on the delivery thread, inside of [`Sink::poll`].
 pub(crate) trait Reports: Send + Sync {
-    /// Once for each accepted record.
+    /// So many records without a token were delivered.
+    fn delivered(&self, records: u64);
+    /// Once for each other accepted record.
     fn report(&self, report: &Report<'_>);
     /// An error of the client as a whole.
     fn error(&self, code: KafkaCode, reason: &str);

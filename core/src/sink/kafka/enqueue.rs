@@ -9,6 +9,8 @@
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use parking_lot::RwLock;
 use rdkafka::bindings as rd;
@@ -24,8 +26,11 @@ const ANY_PARTITION: i32 = -1;
 /// Rows handed over by one call, with one lock of the topic.
 const CHUNK: usize = 64;
 
-/// One reference to a topic of librdkafka's.
-struct Topic(*mut rd::rd_kafka_topic_t);
+/// One reference to a topic of librdkafka's, and its name.
+struct Topic {
+    native: *mut rd::rd_kafka_topic_t,
+    name: Box<str>,
+}
 
 // SAFETY: librdkafka's topic handles may be used by any thread.
 unsafe impl Send for Topic {}
@@ -35,14 +40,16 @@ unsafe impl Sync for Topic {}
 impl Drop for Topic {
     fn drop(&mut self) {
         // SAFETY: the one reference that `rd_kafka_topic_new` gave; the producer still lives (see `Queue`).
-        unsafe { rd::rd_kafka_topic_destroy(self.0) };
+        unsafe { rd::rd_kafka_topic_destroy(self.native) };
     }
 }
 
 /// librdkafka's producer and the topics it was asked for.
 pub(super) struct Queue<C: ProducerContext + 'static> {
     /// Before the producer, so that they are given back first.
-    topics: RwLock<HashMap<Box<str>, Topic>>,
+    topics: RwLock<HashMap<Box<str>, Arc<Topic>>>,
+    /// The topic that was looked up last, or NULL: most programs send to one or two.
+    last: AtomicPtr<Topic>,
     pub(super) producer: BaseProducer<C>,
 }
 
@@ -66,33 +73,49 @@ impl<C: ProducerContext + 'static> Queue<C> {
     pub(super) fn new(producer: BaseProducer<C>) -> Queue<C> {
         Queue {
             topics: RwLock::default(),
+            last: AtomicPtr::default(),
             producer,
         }
     }
 
     /// The topic's handle, good while `self` lives; none when there are too many, or librdkafka wants none of that name.
     fn topic(&self, name: &str) -> Option<*mut rd::rd_kafka_topic_t> {
-        if let Some(topic) = self.topics.read().get(name) {
-            return Some(topic.0);
+        // SAFETY: NULL, or leads into one of `topics`, which neither moves nor ends before `self` does.
+        if let Some(last) = unsafe { self.last.load(Ordering::Acquire).as_ref() }
+            && *last.name == *name
+        {
+            return Some(last.native);
         }
-        let native = CString::new(name).ok()?;
+        if let Some(topic) = self.topics.read().get(name) {
+            return Some(self.found(topic));
+        }
+        let native_name = CString::new(name).ok()?;
         let mut topics = self.topics.write();
         if let Some(topic) = topics.get(name) {
-            return Some(topic.0);
+            return Some(self.found(topic));
         }
         if topics.len() >= MOST_TOPICS {
             return None;
         }
         // SAFETY: the producer lives, the name ends with a NUL, and no configuration means the producer's own.
-        let topic = unsafe {
+        let native = unsafe {
             let client = self.producer.client().native_ptr();
-            rd::rd_kafka_topic_new(client, native.as_ptr(), ptr::null_mut())
+            rd::rd_kafka_topic_new(client, native_name.as_ptr(), ptr::null_mut())
         };
-        if topic.is_null() {
+        if native.is_null() {
             return None;
         }
-        topics.insert(name.into(), Topic(topic));
-        Some(topic)
+        let name: Box<str> = name.into();
+        let topic = topics
+            .entry(name.clone())
+            .or_insert_with(|| Arc::new(Topic { native, name }));
+        Some(self.found(topic))
+    }
+
+    fn found(&self, topic: &Topic) -> *mut rd::rd_kafka_topic_t {
+        self.last
+            .store(ptr::from_ref(topic).cast_mut(), Ordering::Release);
+        topic.native
     }
 
     /// Copies a record without headers and timestamp into the queue; none when it cannot go this way.

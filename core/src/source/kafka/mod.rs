@@ -1,4 +1,4 @@
-//! librdkafka as a [`Source`]; the only module of this crate with unsafe FFI.
+//! librdkafka as a [`Source`], with unsafe FFI.
 //!
 //! Two queues, both served by the poller's thread only:
 //! - the consumer queue (rdkafka's [`BaseConsumer`]): rebalances, errors, statistics, logs. It is never handed to
