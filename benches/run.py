@@ -3,9 +3,9 @@
     python benches/run.py [--quick] [--rounds N] [--records N] [--only NAME]... [--as-installed] [--patience S] [--strict]
 
 One single-node Kafka is started and loaded once; then every contender reads the same topic, each as a fresh process with
-a fresh group, interleaved round by round. Only ratios within one run mean anything: the figures of two machines, or of two
-moments of one, do not compare. In a calm round the machine did nothing else meanwhile. Results are also written to
-benches/results/, which git ignores.
+a fresh group, or fills an empty one, interleaved round by round. Only ratios within one run mean anything: the figures of two
+machines, or of two moments of one, do not compare. In a calm round the machine did nothing else meanwhile. Results are also
+written to benches/results/, which git ignores.
 
 Needs Java and Maven (for Kafka), Rust and a C compiler, and in this Python tidegate and the tools: `make bench` has them.
 """
@@ -13,12 +13,14 @@ Needs Java and Maven (for Kafka), Rust and a C compiler, and in this Python tide
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib.util
+import itertools
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from runner import build, contenders, race, table
@@ -114,14 +116,30 @@ def _race(
 
     from harness.kafka import KafkaCluster
 
-    topics = {"plain": load.plain("bench-plain", records), "json": load.detections("bench-json", _json_records(records))}
+    topics = {
+        "plain": load.plain("bench-plain", records),
+        "json": load.detections("bench-json", _json_records(records)),
+        "sent": load.plain("bench-sent", records),
+    }
     with KafkaCluster() as kafka:
-        for kind in sorted({contender.topic for contender in commands}):
+        numbers = itertools.count()
+
+        @contextlib.contextmanager
+        def empty_topic() -> Iterator[str]:
+            name = f"{topics['sent'].name}-{next(numbers)}"
+            # What a run wrote is gone before the disk fills.
+            kafka.create_topic(name, partitions=load.PARTITIONS, config={"file.delete.delay.ms": 1000})
+            try:
+                yield name
+            finally:
+                kafka.delete_topic(name)
+
+        for kind in sorted({contender.topic for contender in commands} - {"sent"}):
             topic = topics[kind]
             race.say(f"loading {topic.records:,} records of {len(topic.values[0])} B into {topic.name}")
             kafka.create_topic(topic.name, partitions=load.PARTITIONS)
             load.fill(kafka.bootstrap_servers, topic)
-        ran = race.Race(kafka.bootstrap_servers, kafka.pid(1), topics, as_installed, patience_s)
+        ran = race.Race(kafka.bootstrap_servers, kafka.pid(1), topics, empty_topic, as_installed, patience_s)
         ran.run(commands, rounds)
     return ran
 

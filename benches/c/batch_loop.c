@@ -10,36 +10,14 @@
  * this program's own: loop.batch (the most messages a call returns) and loop.timeout.ms.
  * Prints one line of JSON; the clocks start at the first record.
  */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "bench.h"
 
 #include "rdkafka.h"
 
 /* A run that gets no record for so long has failed: say so instead of hanging. */
 #define SILENCE_MS 60000
-
-static double wall_seconds(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static double cpu_seconds(void) {
-        struct rusage usage;
-        getrusage(RUSAGE_SELF, &usage);
-        return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-               (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
-static void fail(const char *what, const char *why) {
-        fprintf(stderr, "batch_loop: %s: %s\n", what, why);
-        exit(1);
-}
 
 static void set(rd_kafka_conf_t *conf, const char *name, const char *value) {
         char problem[512];

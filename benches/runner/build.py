@@ -1,7 +1,8 @@
-"""Builds the compiled contenders: the Rust programs with cargo, the C program against the librdkafka.a cargo made.
+"""Builds the compiled contenders: the Rust programs with cargo, C and C++ programs against what cargo made.
 
-cargo tells where each build script put its libraries, so the C program gets exactly those of this build: one librdkafka
-for both sides of the comparison. It gets no allocator but the C library's, which is checked in the finished program.
+The peers in C are linked with librdkafka.a: cargo tells where each build script put its libraries, so they get exactly those of
+this build, one librdkafka for both sides of the comparison. They get no allocator but the C library's, which is checked in the
+finished programs. Ours in C and C++ are linked with the shared library, as a user's are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "benches" / "c" / "batch_loop.c"
+SOURCES = ROOT / "benches" / "c"
+PEERS = ("batch_loop.c", "producer_loop.c")
+OURS = ("tidegate_batches.c", "tidegate_send.c", "tidegate_ranges.cpp")
 # Static libraries in the order the linker needs them, and the crate whose build script makes each.
 LIBRARIES = {
     "librdkafka.a": "rdkafka-sys",
@@ -26,7 +29,7 @@ LIBRARIES = {
 
 
 def build() -> dict[str, Path]:
-    """Build everything; returns each program's path by its name, `batch_loop` among them.
+    """Build everything; returns each program's path by its name, those in C and C++ among them.
 
     Raises `RuntimeError` when a build fails; the compiler's own output goes to standard error.
     """
@@ -43,13 +46,19 @@ def build() -> dict[str, Path]:
     }
     libraries = [_library(folders, name) for name in LIBRARIES]
     # Beside the Rust programs: a build script's output is target/release/build/CRATE/out.
-    target = folders["rdkafka-sys"].parents[2] / "batch_loop"
-    _compile_c(libraries, target)
-    return programs | {"batch_loop": target}
+    release = folders["rdkafka-sys"].parents[2]
+    for name in PEERS:
+        programs[Path(name).stem] = _compile_peer(SOURCES / name, libraries, release)
+    shared = _shared_library(messages, release)
+    for name in OURS:
+        headers = [f"-I{ROOT / 'include'}"]
+        programs[Path(name).stem] = _compile(SOURCES / name, release, headers, [str(shared), "-Wl,-rpath,$ORIGIN"])
+    return programs
 
 
 def _cargo() -> list[dict[str, Any]]:
-    command = ["cargo", "build", "--release", "-p", "tidegate-benches", "--message-format=json-render-diagnostics"]
+    packages = [argument for name in ("tidegate-benches", "tidegate-ffi") for argument in ("-p", name)]
+    command = ["cargo", "build", "--release", *packages, "--message-format=json-render-diagnostics"]
     run = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if run.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed")
@@ -71,12 +80,34 @@ def _library(folders: dict[str, Path], name: str) -> Path:
     return found[0]
 
 
-def _compile_c(libraries: list[Path], target: Path) -> None:
+def _shared_library(messages: list[dict[str, Any]], release: Path) -> Path:
+    """The shared library under the name that programs look for, which ends with the major version."""
+    for message in messages:
+        if message["reason"] == "compiler-artifact" and "cdylib" in message["target"]["kind"]:
+            for name in message["filenames"]:
+                if name.endswith(".so") and _crate(message["package_id"]) == "tidegate-ffi":
+                    major = message["package_id"].rpartition("@")[2].partition(".")[0]
+                    link = release / f"libtidegate.so.{major}"
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(name)
+                    return link
+    raise RuntimeError("cargo made no shared library of tidegate-ffi")
+
+
+def _compile_peer(source: Path, libraries: list[Path], release: Path) -> Path:
     # librdkafka's own header declares a `const int` return value, which -Wextra remarks upon.
-    flags = ["-O2", "-g", "-Wall", "-Wextra", "-Werror", "-isystem", str(libraries[0].parent)]
-    command = [os.environ.get("CC", "cc"), *flags, str(SOURCE), "-o", str(target), *map(str, libraries), "-lm", "-lpthread", "-ldl"]
-    if subprocess.run(command, check=False, stdout=sys.stderr).returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} failed")
+    headers = ["-isystem", str(libraries[0].parent)]
+    target = _compile(source, release, headers, [*map(str, libraries), "-lm", "-lpthread", "-ldl"])
     symbols = subprocess.run(["nm", str(target)], capture_output=True, text=True, check=True).stdout
     if " mi_malloc" in symbols or " T malloc" in symbols:
         raise RuntimeError(f"{target} holds an allocator of its own; the baseline is the stock one")
+    return target
+
+
+def _compile(source: Path, release: Path, headers: list[str], libraries: list[str]) -> Path:
+    target = release / source.stem
+    compiler = [os.environ.get("CXX", "c++"), "-std=c++17"] if source.suffix == ".cpp" else [os.environ.get("CC", "cc")]
+    command = [*compiler, "-O2", "-g", "-Wall", "-Wextra", "-Werror", *headers, str(source), "-o", str(target), *libraries]
+    if subprocess.run(command, check=False, stdout=sys.stderr).returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed")
+    return target

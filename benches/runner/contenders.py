@@ -26,6 +26,16 @@ TUNED = {
     "queued.min.messages": "1000000",
     "fetch.wait.max.ms": "10",
 }
+# Producers: acknowledged by the whole cluster, which is one node, and a queue that the broker and not librdkafka's default of
+# 100,000 messages keeps short. The partitioner chooses, there are no keys.
+PRODUCER = {
+    "acks": "all",
+    "enable.idempotence": "false",
+    "compression.codec": "none",
+    "linger.ms": "20",
+    "queue.buffering.max.messages": "500000",
+    "queue.buffering.max.kbytes": "1048576",
+}
 # What BaseKafkaConsumer and its predecessors configure; the loop it is compared with gets the same.
 BASE_CONSUMER = {
     "enable.auto.commit": "true",
@@ -37,7 +47,7 @@ BASE_CONSUMER = {
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A program of a run. `peer` says that it is not ours, `topic` is "plain" or "json"."""
+    """A program of a run. `peer` says that it is not ours, `topic` is what it reads, "plain" or "json"; "sent": it writes."""
 
     name: str
     program: str
@@ -58,7 +68,8 @@ class Contender:
 
     def properties(self, as_installed: bool) -> list[str]:
         """The `NAME=VALUE` arguments."""
-        settings = COMMON | ({} if as_installed else TUNED) | dict(self.settings)
+        common = PRODUCER if self.topic == "sent" else COMMON | ({} if as_installed else TUNED)
+        settings = common | dict(self.settings)
         settings |= {f"loop.{name}": value for name, value in self.loop.items()}
         return [f"{name}={value}" for name, value in settings.items()]
 
@@ -80,6 +91,8 @@ CONSUME_EACH = ("confluent_consume_each",)
 CONTENDERS = (
     Contender("c_batch_loop", "batch_loop", loop={"batch": "10000", "timeout.ms": "5"}, peer=True),
     Contender("rust_batches", "rust_batches"),
+    Contender("c_tidegate_batches", "tidegate_batches"),
+    Contender("cpp_tidegate_ranges", "tidegate_ranges"),
     Contender("rust_poll", "rust_poll"),
     *(Contender(name, "py_confluent_consume.py", loop={"n": name.rpartition("_")[2]}, peer=True) for name in CONSUME),
     Contender("confluent_consume_each", "py_confluent_consume.py", loop={"n": "1000", "touch": "each"}, peer=True),
@@ -91,11 +104,19 @@ CONTENDERS = (
     Contender("confluent_json", "py_confluent_json.py", settings=BASE_CONSUMER, topic="json", peer=True),
     Contender("confluent_orjson", "py_confluent_json.py", loop={"json": "orjson"}, settings=BASE_CONSUMER, topic="json", peer=True),
     Contender("py_base_consumer", "py_base_consumer.py", settings=BASE_CONSUMER, topic="json"),
+    Contender("c_producer_loop", "producer_loop", topic="sent", peer=True),
+    Contender("c_tidegate_send", "tidegate_send", topic="sent"),
+    Contender("c_tidegate_send_batch", "tidegate_send", loop={"batch": "1000"}, topic="sent"),
 )
 
 BARS = (
     Bar("Rust batches / plain C batch loop, stock malloc", "rust_batches", ("c_batch_loop",), 1.25),
     Bar("Rust poll() / plain C batch loop, stock malloc", "rust_poll", ("c_batch_loop",)),
+    Bar("C batches / Rust batches", "c_tidegate_batches", ("rust_batches",), 0.98),
+    Bar("C batches / plain C batch loop, stock malloc", "c_tidegate_batches", ("c_batch_loop",), 1.25),
+    Bar("C++ ranges / C batches", "cpp_tidegate_ranges", ("c_tidegate_batches",), 0.98),
+    Bar("C batches sent / plain rd_kafka_producev loop, stock malloc", "c_tidegate_send_batch", ("c_producer_loop",), 1.2),
+    Bar("C single sends / plain rd_kafka_producev loop, stock malloc", "c_tidegate_send", ("c_producer_loop",), 0.95),
     Bar("Python batches, columns touched / confluent's best consume(n), counted only", "py_batches", CONSUME, 3.0),
     Bar("Python batches, every record touched / confluent's consume, every message touched", "py_batches_each", CONSUME_EACH),
     Bar("Python poll(), counted only / confluent's best consume(n), counted only", "py_poll", CONSUME, 1.8),

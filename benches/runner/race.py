@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,13 +64,23 @@ class ContenderFailed(Exception):
 class Race:
     """A loaded cluster and everybody's results so far."""
 
-    def __init__(self, bootstrap: str, broker_pid: int, topics: Mapping[str, Topic], as_installed: bool, patience_s: float) -> None:
-        """`patience_s`: seconds to spend, in all, on waiting for a quiet machine and on repeating disturbed runs."""
+    def __init__(
+        self,
+        bootstrap: str,
+        broker_pid: int,
+        topics: Mapping[str, Topic],
+        empty_topic: Callable[[], AbstractContextManager[str]],
+        as_installed: bool,
+        patience_s: float,
+    ) -> None:
+        """`empty_topic`: a topic for a producer, and its end. `patience_s`: seconds to spend, in all, on waiting for a quiet
+        machine and on repeating disturbed runs."""
         self.results: list[Result] = []
         self.failures: list[str] = []
         self._bootstrap = bootstrap
         self._broker_pid = broker_pid
         self._topics = topics
+        self._empty_topic = empty_topic
         self._as_installed = as_installed
         self._patience_s = patience_s
 
@@ -118,14 +129,15 @@ class Race:
         return result
 
     def _measure(self, contender: Contender, command: list[str], topic: Topic, number: int) -> Result:
-        arguments = [self._bootstrap, topic.name, str(topic.records), *contender.properties(self._as_installed)]
-        others, start = self._others_cpu(), time.monotonic()
-        try:
-            run = subprocess.run([*command, *arguments], check=False, capture_output=True, text=True, timeout=DEADLINE_S)
-        except subprocess.TimeoutExpired as error:
-            raise ContenderFailed(f"{contender.name} still ran after {DEADLINE_S:.0f} s") from error
-        took = time.monotonic() - start
-        others = max(0.0, self._others_cpu() - others) / took
+        with self._empty_topic() if contender.topic == "sent" else nullcontext(topic.name) as name:
+            arguments = [self._bootstrap, name, str(topic.records), *contender.properties(self._as_installed)]
+            others, start = self._others_cpu(), time.monotonic()
+            try:
+                run = subprocess.run([*command, *arguments], check=False, capture_output=True, text=True, timeout=DEADLINE_S)
+            except subprocess.TimeoutExpired as error:
+                raise ContenderFailed(f"{contender.name} still ran after {DEADLINE_S:.0f} s") from error
+            took = time.monotonic() - start
+            others = max(0.0, self._others_cpu() - others) / took
         if run.returncode != 0:
             raise ContenderFailed(f"{contender.name} ended with {run.returncode}: {run.stderr.strip()[-2000:]}")
         said = _last_json(run.stdout)
@@ -155,7 +167,7 @@ def _last_json(output: str) -> dict[str, Any] | None:
 def _check(contender: Contender, said: Mapping[str, Any], topic: Topic) -> None:
     """A rate counts only when it was reached with every record of the topic, each once."""
     if said["records"] != topic.records:
-        raise ContenderFailed(f"{contender.name} read {said['records']} records, the topic holds {topic.records}")
+        raise ContenderFailed(f"{contender.name} read or sent {said['records']} records, not {topic.records}")
     if said.get("offset_sum") not in (None, 0, topic.offset_sum):
         raise ContenderFailed(f"{contender.name} saw offsets that sum to {said['offset_sum']}, not {topic.offset_sum}")
     if said["bytes"] not in (0, topic.size_bytes):
