@@ -330,6 +330,16 @@ typedef int32_t tg_request;
 #endif // __cplusplus
 
 /**
+ * Arrow's `struct ArrowArray`; the Arrow C data interface has its definition, which a program brings with it (nanoarrow.h, arrow/c/abi.h).
+ */
+typedef struct ArrowArray ArrowArray;
+
+/**
+ * Arrow's `struct ArrowSchema`; see ArrowArray.
+ */
+typedef struct ArrowSchema ArrowSchema;
+
+/**
  * Creates, deletes and lists topics. Any thread may call everything; calls wait up to their timeout. In a forked child they answer
  * TG_ERROR_FORKED.
  */
@@ -967,6 +977,19 @@ const struct tg_topic *tg_topics_data(const struct tg_topics *topics);
  * Ends a list. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
  */
 tg_status tg_topics_free(struct tg_topics *topics);
+
+/**
+ * Exports the batch as an Arrow struct array: topic (dictionary of int32 to utf8), partition (int32), offset (int64), timestamp (ms, UTC),
+ * key and value (binary view), headers (list of struct of name and value). Numbers, keys and values are not copied: the array
+ * keeps the batch's memory, also after tg_batch_free(), until its `release` is called. Any thread.
+ *
+ * @param array NULL, or where a released or uninitialised ArrowArray is; what is there is overwritten.
+ * @param schema NULL, or where a released or uninitialised ArrowSchema is; what is there is overwritten.
+ * @return TG_ERROR_ARGUMENT for a NULL or freed batch, for both NULL, and for headers of 2 GiB and more.
+ */
+tg_status tg_batch_export_arrow(const struct tg_batch *batch,
+                                struct ArrowArray *array,
+                                struct ArrowSchema *schema);
 
 /**
  * How many records; 0 for NULL and a freed batch. Any thread.

@@ -9,6 +9,7 @@
 )]
 
 pub mod admin;
+pub mod arrow;
 pub mod batch;
 pub mod broker;
 pub mod config;

@@ -23,7 +23,7 @@ const WHAT: &str = "processing";
 ///
 /// Any thread may call any method. `take` and `settle` are for the handlers' threads; a ticket that `take` gave is answered once, by
 /// `settle`, `fail` or `give_back`.
-#[pyclass(frozen, weakref, module = "tidegate._core")]
+#[pyclass(frozen, weakref, name = "_Dispatcher", module = "tidegate._core")]
 pub(crate) struct Dispatcher {
     inner: Owned<tidegate::Dispatcher>,
 }

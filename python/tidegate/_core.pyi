@@ -19,7 +19,6 @@ __all__ = [
     "ConfigError",
     "Consumer",
     "Delivery",
-    "Dispatcher",
     "EmbeddedBroker",
     "ForkedError",
     "KafkaError",
@@ -239,7 +238,7 @@ class Consumer:
     ) -> None: ...
 
 @final
-class Dispatcher:
+class _Dispatcher:
     def __new__(
         cls,
         consumer: Consumer,

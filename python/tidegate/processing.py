@@ -34,6 +34,7 @@ _FAILURES = ("stop", "skip")
 _TURN_S = 0.0002
 """A handler that is quicker than this gets many records at a time, so that hand-over costs little; a slow one gets one."""
 _MOST_AT_ONCE = 256
+_MOST_IN_FLIGHT = 1_000_000
 _DRAIN_S = 10.0
 _LOOP_END_S = 5.0
 
@@ -117,6 +118,8 @@ def process(
     _check_choice("on_failure", on_failure, _FAILURES)
     for name, count in (("max_in_flight", max_in_flight), ("max_queued", max_queued), ("max_bytes", max_bytes)):
         _check_count(name, count)
+    if max_in_flight > _MOST_IN_FLIGHT:
+        raise _core.ArgumentError(f"max_in_flight: {max_in_flight} at once cannot be; use at most {_MOST_IN_FLIGHT}")
     if max_attempts is not None:
         _check_count("max_attempts", max_attempts)
     for name, seconds in (("backoff", backoff), ("max_backoff", max_backoff)):
@@ -127,10 +130,12 @@ def process(
     if is_coroutine_function(handler):
         with contextlib.suppress(RuntimeError):
             loop = asyncio.get_running_loop()
-    dispatcher = _core.Dispatcher(
+    # A thread may have several records of a quick function, of which one is being handled.
+    at_once = 1 if is_coroutine_function(handler) else _MOST_AT_ONCE
+    dispatcher = _core._Dispatcher(
         consumer,
         order=order,
-        max_in_flight=max_in_flight,
+        max_in_flight=max_in_flight * at_once,
         max_queued=max_queued,
         max_bytes=max_bytes,
         max_attempts=max_attempts,
@@ -152,7 +157,7 @@ class Processing:
     def __init__(
         self,
         consumer: _core.Consumer,
-        dispatcher: _core.Dispatcher,
+        dispatcher: _core._Dispatcher,
         handler: Callable[[_core.Record], Any],
         max_in_flight: int,
         give_up_on: tuple[type[Exception], ...],
@@ -264,7 +269,7 @@ class _Handlers:
     def __init__(
         self,
         owner: Processing,
-        dispatcher: _core.Dispatcher,
+        dispatcher: _core._Dispatcher,
         handler: Callable[[_core.Record], Any],
         give_up_on: tuple[type[Exception], ...],
     ) -> None:
@@ -290,7 +295,7 @@ class _OnThreads(_Handlers):
     def __init__(
         self,
         owner: Processing,
-        dispatcher: _core.Dispatcher,
+        dispatcher: _core._Dispatcher,
         handler: Callable[[_core.Record], Any],
         give_up_on: tuple[type[Exception], ...],
         count: int,
@@ -301,7 +306,7 @@ class _OnThreads(_Handlers):
             thread.start()
 
     def _run(self) -> None:
-        most = 1
+        most, slowest = 1, 0.0
         while True:
             try:
                 works = self._dispatcher.take(most)
@@ -311,8 +316,9 @@ class _OnThreads(_Handlers):
                 return
             began = time.perf_counter()
             self._handle(works)
-            each = (time.perf_counter() - began) / len(works)
-            most = min(max(int(_TURN_S / each), 1), _MOST_AT_ONCE)
+            # A slow one is remembered for a while: none should wait behind the next.
+            slowest = max(slowest / 2, (time.perf_counter() - began) / len(works))
+            most = min(max(int(_TURN_S / slowest), 1), _MOST_AT_ONCE)
 
     def _handle(self, works: list[tuple[int, int, _core.Record]]) -> None:
         handler = self._handler
@@ -354,7 +360,7 @@ class _OnLoop(_Handlers):
     def __init__(
         self,
         owner: Processing,
-        dispatcher: _core.Dispatcher,
+        dispatcher: _core._Dispatcher,
         handler: Callable[[_core.Record], Coroutine[Any, Any, Any]],
         give_up_on: tuple[type[Exception], ...],
         loop: asyncio.AbstractEventLoop | None,

@@ -16,8 +16,9 @@ use crate::clock::Clock;
 use crate::consumer::Consumer;
 use crate::error::{Error, Result};
 use crate::log;
+use crate::parallel::ledger::Ledger;
 use crate::parallel::letters::{Letter, Letters, Reason};
-use crate::parallel::state::{Answer, Ledger, State, Ticket, Work};
+use crate::parallel::state::{Answer, State, Ticket, Work};
 use crate::parallel::{OnFailure, ProcessOptions};
 
 /// While records wait here, their partitions may be revoked: so often is that looked for.

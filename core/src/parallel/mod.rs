@@ -6,6 +6,7 @@
 //! fetches or commits: records come as leased batches, and acknowledging them is what the poller commits.
 
 mod dispatcher;
+mod ledger;
 mod letters;
 mod process;
 mod state;
@@ -19,8 +20,9 @@ use crate::error::{Error, Result};
 use crate::producer::Producer;
 
 pub use dispatcher::{Dispatcher, Outcome, StopReport};
+pub use ledger::Ledger;
 pub use process::{HandlerError, Processing};
-pub use state::{Ledger, Ticket, Work};
+pub use state::{Ticket, Work};
 
 /// What is handled one after the other, in the order of its offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

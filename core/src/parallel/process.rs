@@ -10,7 +10,8 @@ use crate::consumer::Consumer;
 use crate::error::{Error, Result};
 use crate::parallel::ProcessOptions;
 use crate::parallel::dispatcher::{Dispatcher, Outcome, StopReport};
-use crate::parallel::state::{Ledger, Work};
+use crate::parallel::ledger::Ledger;
+use crate::parallel::state::Work;
 use crate::record::Record;
 
 /// A handler that is this quick gets many records at a time; a slow one gets one, so that none waits behind another.
@@ -133,6 +134,11 @@ impl Consumer {
         F: Fn(&Record<'_>) -> Result<(), HandlerError> + Send + Sync + 'static,
     {
         let threads = options.max_in_flight;
+        // A thread may have several records of a quick handler, of which one is being handled.
+        let options = ProcessOptions {
+            max_in_flight: threads.saturating_mul(MOST_AT_ONCE),
+            ..options
+        };
         let dispatcher = Dispatcher::start(Arc::clone(self), options)?;
         let handler = Arc::new(handler);
         let mut processing = Processing {
@@ -158,6 +164,7 @@ impl Consumer {
 /// A thread's life.
 fn work(dispatcher: &Dispatcher, handler: &dyn Fn(&Record<'_>) -> Result<(), HandlerError>) {
     let mut most = 1;
+    let mut slowest = Duration::ZERO;
     // Whoever waits for the end is told the error.
     while let Ok(Some(works)) = dispatcher.take(most, None) {
         let began = Instant::now();
@@ -173,8 +180,9 @@ fn work(dispatcher: &Dispatcher, handler: &dyn Fn(&Record<'_>) -> Result<(), Han
             };
             outcomes.push((*ticket, outcome));
         }
-        let each = began.elapsed() / works.len().max(1) as u32;
-        most = usize::try_from(TURN.as_nanos() / each.as_nanos().max(1))
+        // A slow one is remembered for a while: none should wait behind the next.
+        slowest = (slowest / 2).max(began.elapsed() / works.len().max(1) as u32);
+        most = usize::try_from(TURN.as_nanos() / slowest.as_nanos().max(1))
             .unwrap_or(MOST_AT_ONCE)
             .clamp(1, MOST_AT_ONCE);
         dispatcher.settle(outcomes);

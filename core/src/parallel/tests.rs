@@ -387,8 +387,10 @@ fn slow_handlers_run_side_by_side_and_each_key_in_order() {
     let consumer = subscribed(&config, "g");
     let seen: Arc<Mutex<HashMap<Vec<u8>, Vec<usize>>>> = Arc::default();
     let (busy, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let mut options = ProcessOptions::default();
-    options.max_in_flight = 10;
+    let options = ProcessOptions {
+        max_in_flight: 10,
+        ..ProcessOptions::default()
+    };
     let processing = {
         let (seen, busy, most) = (Arc::clone(&seen), Arc::clone(&busy), Arc::clone(&most));
         consumer.process(options, move |record| {
@@ -431,10 +433,12 @@ fn slow_handlers_run_side_by_side_and_each_key_in_order() {
 fn what_fails_is_tried_again_and_then_goes_to_the_dead_letter_topic() {
     let (_broker, config) = filled(1, 30, 3);
     let consumer = subscribed(&config, "g");
-    let mut options = ProcessOptions::default();
-    options.max_attempts = Some(3);
-    options.backoff = Duration::from_millis(1);
-    options.on_failure = OnFailure::dead_letter_topic(&consumer, "dead").expect("a producer");
+    let options = ProcessOptions {
+        max_attempts: Some(3),
+        backoff: Duration::from_millis(1),
+        on_failure: OnFailure::dead_letter_topic(&consumer, "dead").expect("a producer"),
+        ..ProcessOptions::default()
+    };
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let processing = consumer
@@ -522,8 +526,10 @@ fn without_a_dead_letter_topic_a_failure_ends_it_and_the_record_comes_again() {
 fn a_stop_is_bounded_and_gives_back_what_waits() {
     let (_broker, config) = filled(1, 50, 50);
     let consumer = subscribed(&config, "g");
-    let mut options = ProcessOptions::default();
-    options.max_in_flight = 2;
+    let options = ProcessOptions {
+        max_in_flight: 2,
+        ..ProcessOptions::default()
+    };
     let (hold, release) = crossbeam_channel::bounded::<()>(0);
     let processing = consumer
         .process(options, move |_| {

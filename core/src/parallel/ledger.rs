@@ -1,0 +1,56 @@
+//! The account of every record: what was received is what was settled and what is still here.
+
+/// What became of everything that was received. `received` is the sum of all the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[non_exhaustive]
+pub struct Ledger {
+    /// Records received for handling.
+    pub received: u64,
+    /// Handled and acknowledged.
+    pub done: u64,
+    /// Confirmed by the dead-letter topic and acknowledged.
+    pub dead_lettered: u64,
+    /// Given back because their partition was revoked, lost or sought before they were done, or handled too late for it.
+    pub stale: u64,
+    /// Given back unfinished: the application stopped first.
+    pub returned: u64,
+    /// Waiting for a handler now.
+    pub queued: u64,
+    /// With a handler now.
+    pub in_flight: u64,
+    /// Waiting for their next attempt now.
+    pub retry_wait: u64,
+    /// On their way to the dead-letter topic now.
+    pub dead_letters_pending: u64,
+}
+
+impl Ledger {
+    /// How many records are in no state: not 0 means a defect.
+    #[must_use]
+    pub fn missing(&self) -> i64 {
+        let known: u64 = self.counts()[1..].iter().map(|(_, count)| count).sum();
+        self.received as i64 - known as i64
+    }
+
+    /// Every count with its name.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, u64); 9] {
+        [
+            ("received", self.received),
+            ("done", self.done),
+            ("dead_lettered", self.dead_lettered),
+            ("stale", self.stale),
+            ("returned", self.returned),
+            ("queued", self.queued),
+            ("in_flight", self.in_flight),
+            ("retry_wait", self.retry_wait),
+            ("dead_letters_pending", self.dead_letters_pending),
+        ]
+    }
+
+    /// Records that are not settled yet.
+    #[must_use]
+    pub fn unfinished(&self) -> u64 {
+        self.queued + self.in_flight + self.retry_wait + self.dead_letters_pending
+    }
+}
