@@ -108,12 +108,9 @@ impl Event {
 
     fn deliveries(&self, reports: &dyn Reports) {
         let mut delivered = 0;
-        loop {
-            // SAFETY: the event is alive, and its messages are until it is given back.
-            let Some(message) = (unsafe { rd::rd_kafka_event_message_next(self.0).as_ref() })
-            else {
-                break;
-            };
+        // SAFETY: the event is alive, and its messages are until it is given back.
+        let next = || unsafe { rd::rd_kafka_event_message_next(self.0).as_ref() };
+        while let Some(message) = next() {
             let token = message._private.addr();
             let outcome = match message.err {
                 rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
