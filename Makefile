@@ -6,6 +6,9 @@ PYTHON ?= python3
 CARGO  ?= cargo
 DEMO_SECONDS ?= 30
 BENCH_ARGS ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+LIBDIR ?= lib
 PYTEST_ARGS ?=
 
 VENV := $(CURDIR)/.venv
@@ -33,6 +36,10 @@ LINT    := $(RUSTFMT) $(CLIPPY) $(RUFF) $(MYPY) $(STUBS)
 RUST_EMBEDDED := --test rust '$(CARGO) test --release --workspace --locked --no-fail-fast'
 RUST_KAFKA    := --check rust-build '$(CARGO) test --release --workspace --locked --no-run' \
                  --test rust 'python -m harness.kafka run --optional -- $(CARGO) test --release --workspace --locked --no-fail-fast'
+# A second build of the engine, without mimalloc, is what the tools watch.
+C_SUITE    := python tests/c/run.py
+C_EMBEDDED := --test c '$(C_SUITE)'
+C_KAFKA    := --test c 'python -m harness.kafka run --optional -- $(C_SUITE)'
 PYTEST  := pytest tests/python $(PYTEST_ARGS)
 PYTHON_EMBEDDED := --test python '$(PYTEST) -m "not (kafka or kafka3 or redis or slow or chaos)"'
 PYTHON_KAFKA    := --test python '$(PYTEST)'
@@ -53,16 +60,37 @@ demo: setup ## The whole pipeline on an embedded broker, with a table at the end
 	tidegate pipeline --mode e2e --duration $(DEMO_SECONDS)
 
 .PHONY: test
-test: setup ## All tests: Rust and Python, embedded broker, real Kafka, real Redis (under 40 minutes)
-	@$(SUITES) $(RUST_KAFKA) $(PYTHON_KAFKA)
+test: setup ## All tests: Rust, C, C++ and Python, embedded broker, real Kafka, real Redis (under 40 minutes)
+	@$(SUITES) $(RUST_KAFKA) $(C_KAFKA) $(PYTHON_KAFKA)
+
+.PHONY: test-c
+test-c: setup ## The C and C++ suites, headers, examples and the installation; embedded broker and real Kafka
+	@$(SUITES) $(C_KAFKA)
+
+.PHONY: test-c-valgrind
+test-c-valgrind: setup ## The C and C++ suites under valgrind: no error, no leak
+	@$(SUITES) --test c-valgrind '$(C_SUITE) --tool valgrind'
+
+.PHONY: test-c-asan
+test-c-asan: setup ## The C and C++ suites under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(SUITES) --test c-asan '$(C_SUITE) --tool asan'
+
+.PHONY: test-c-tsan
+test-c-tsan: setup ## The C and C++ suites under ThreadSanitizer
+	@$(SUITES) --test c-tsan '$(C_SUITE) --tool tsan'
 
 .PHONY: check
 check: setup ## Lint, unit tests and tests on the embedded broker (under 2 minutes once built)
-	@$(SUITES) $(LINT) $(RUST_EMBEDDED) $(PYTHON_EMBEDDED)
+	@$(SUITES) $(LINT) $(RUST_EMBEDDED) $(C_EMBEDDED) $(PYTHON_EMBEDDED)
 
 .PHONY: ci
 ci: setup ## What .ci/run runs: lint and all tests
-	@$(SUITES) $(LINT) $(RUST_KAFKA) $(PYTHON_KAFKA) $(ONE_LIBRDKAFKA)
+	@$(SUITES) $(LINT) $(RUST_KAFKA) $(C_KAFKA) $(PYTHON_KAFKA) $(ONE_LIBRDKAFKA)
+
+.PHONY: install
+install: ## The C and C++ library with its headers, for pkg-config and CMake (PREFIX=/usr/local)
+	$(CARGO) build --release --locked --package tidegate-ffi
+	DESTDIR='$(DESTDIR)' LIBDIR='$(LIBDIR)' ffi/install/install.sh '$(PREFIX)'
 
 .PHONY: chaos
 chaos: setup ## The long form of the failure tests on a real Kafka

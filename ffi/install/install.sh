@@ -38,7 +38,7 @@ ln -sf "libtidegate.so.$major" "$lib/libtidegate.so"
 
 # The static library. Rust's own objects carry bitcode of its compiler's LLVM, which other tools stumble over.
 mapfile -t roots < <(sed 's/^/--undefined=/' "$symbols")
-ld --relocatable --define-common --gc-sections "${roots[@]}" -o "$work/whole.o" "$built/libtidegate_ffi.a"
+ld --relocatable -d --gc-sections "${roots[@]}" -o "$work/whole.o" "$built/libtidegate_ffi.a"
 objcopy --strip-debug --remove-section=.llvmbc --remove-section=.llvmcmd --keep-global-symbols="$symbols" "$work/whole.o" "$work/local.o"
 objcopy --strip-unneeded "$work/local.o" "$work/tidegate.o"
 rm -f "$work/libtidegate.a"

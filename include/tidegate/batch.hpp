@@ -294,6 +294,12 @@ public:
     /// True when the row's partition was revoked, lost or sought: whoever owns it now handles the record.
     bool is_stale(std::size_t row) const { return tg_batch_is_stale(batch_.get(), row); }
 
+    /// Exports the batch through the Arrow C data interface; keys and values are not copied, and the array keeps the batch's memory. Either
+    /// may be null, and what is there is overwritten.
+    Returned<void> export_arrow(::ArrowArray* array, ::ArrowSchema* schema) const {
+        return detail::done(tg_batch_export_arrow(batch_.get(), array, schema));
+    }
+
     tg_batch* get() const noexcept { return batch_.get(); }
     /// Gives the batch to the caller, who frees it.
     tg_batch* release_handle() noexcept {

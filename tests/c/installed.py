@@ -121,7 +121,9 @@ def symbols(tree: Tree, counts: Counts) -> None:
         found = {match[1] for line in listed.splitlines() if (match := re.match(r"[0-9a-f]+ [A-Za-z] (\S+)$", line))}
         error = f"more: {sorted(found - committed)}\nmissing: {sorted(committed - found)}" if found != committed else None
         counts.add(f"{what} exports what ffi/symbols.txt lists", error)
-    dynamic = subprocess.run(["readelf", "-d", str(tree.libdir / "libtidegate.so")], check=True, capture_output=True, text=True).stdout
+    dynamic = subprocess.run(
+        ["readelf", "-d", str(tree.libdir / "libtidegate.so")], check=True, capture_output=True, text=True
+    ).stdout
     major = tree.libdir.joinpath("libtidegate.so").resolve().name.split(".")[2]
     counts.add("the shared library has its name", None if f"[libtidegate.so.{major}]" in dynamic else dynamic)
     counts.add("the name is there as a file", None if (tree.libdir / f"libtidegate.so.{major}").is_symlink() else "no link")
@@ -130,7 +132,11 @@ def symbols(tree: Tree, counts: Counts) -> None:
 def static_library(tree: Tree, folder: Path, counts: Counts) -> None:
     """A program with its own rd_kafka_version and its own malloc takes the static library in."""
     program = folder / "own_symbols"
-    flags = tree.pkg_config("--variable=static_libs") if shutil.which("pkg-config") else [str(tree.libdir / "libtidegate.a"), "-lgcc_s", "-lm"]
+    flags = (
+        tree.pkg_config("--variable=static_libs")
+        if shutil.which("pkg-config")
+        else [str(tree.libdir / "libtidegate.a"), "-lgcc_s", "-lm"]
+    )
     cc = os.environ.get("CC", "cc")
     build = [cc, "-std=c11", "-D_GNU_SOURCE", *WARNINGS, *tree.cflags(), str(HERE / "own_symbols.c"), *flags, "-o", str(program)]
     error = error_of(build)

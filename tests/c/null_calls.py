@@ -29,8 +29,10 @@ class Function:
 
     @property
     def takes_a_handle(self) -> bool:
-        return bool(self.parameters) and bool(re.match(r"(?:const )?struct tg_\w+ \*\w+$", self.parameters[0])) and (
-            self.name.startswith(_kind(self.parameters[0]))
+        return (
+            bool(self.parameters)
+            and bool(re.match(r"(?:const )?struct tg_\w+ \*\w+$", self.parameters[0]))
+            and (self.name.startswith(_kind(self.parameters[0])))
         )
 
     def call(self, handle: str) -> str:
@@ -84,7 +86,7 @@ def program(found: list[Function]) -> str:
                 body.append(f"    (void){function.call(f'(struct {kind} *)(uintptr_t)UINTPTR_MAX')};")
         tests.append("\n".join([*body, "}"]))
     runs = "\n".join(f"    RUN({function.name}_takes_nothing);" for function in found)
-    head = "/* Written by null_calls.py. */\n#include \"check.h\"\n"
+    head = '/* Written by null_calls.py. */\n#include "check.h"\n'
     return f"{head}\n" + "\n\n".join(tests) + f"\n\nint main(void) {{\n{runs}\n    return finish();\n}}\n"
 
 

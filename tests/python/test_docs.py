@@ -1,8 +1,8 @@
 """The documents are true: their examples and commands run, their links, files, tests and make targets exist.
 
 Python blocks of README.md and docs/ run as they stand, on an embedded broker that takes the place of `localhost:9092`; what
-a line prints stands in its comment, after `# ->`. Rust blocks are doctests of core. Commands run here if they are cheap;
-the others name the test that runs them.
+a line prints stands in its comment, after `# ->`. Rust blocks are doctests of core; tests/c/installed.py runs those in C and
+C++. Commands run here if they are cheap; the others name the test that runs them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ RUN_ELSEWHERE = {
     ),
     r"cargo test --release -p tidegate tracker": "core/src/tracker.rs::in_order_completion_moves_the_watermark",
     r"cargo test --release -p tidegate-model": "tests/model/src::a_committer_never_passes_an_unfinished_record",
+    r"export PKG_CONFIG_PATH=\S+ LD_LIBRARY_PATH=\S+": "tests/c/installed.py::documents",
+    r"cc orders\.c \$\(pkg-config --cflags --libs tidegate\) -o orders": "tests/c/installed.py::documents",
     r"pytest tests/python/test_cli\.py": "tests/python/test_cli.py::test_help_is_there",
 }
 """Commands that would take minutes or a real broker here, and the test that does the same."""
@@ -117,7 +119,7 @@ def test_the_documents_are_there() -> None:
 
 
 def test_every_block_says_its_language() -> None:
-    known = {"python", "rust", "sh", "text", "toml", "properties"}
+    known = {"python", "rust", "c", "cpp", "sh", "text", "toml", "properties"}
     assert [str(block) for block in ALL_BLOCKS if block.language not in known] == []
 
 
