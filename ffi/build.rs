@@ -1,5 +1,8 @@
-//! The shared library's name for the dynamic linker: `libtidegate.so.` and the major version. A program looks for that file, so an
-//! installation of another major version does not come in its way.
+//! What the dynamic linker has to know of the shared library.
+//!
+//! Its name is `libtidegate.so.` and the major version: a program looks for that file, so an installation of another major version does
+//! not come in its way. And it stays in memory after dlclose(): threads of a client that still lives, and what OpenSSL and the
+//! threads' ends have registered to be called, would lead into nothing.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -9,5 +12,6 @@ fn main() {
             "cargo:rustc-cdylib-link-arg=-Wl,-soname,libtidegate.so.{}",
             target("CARGO_PKG_VERSION_MAJOR")
         );
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
 }

@@ -21,7 +21,7 @@
  *   tg_error and tg_topic_partition end with a NUL. Keys and values are bytes; a NULL pointer is null, an empty value is not.
  * Units are in the names: _ms, _us, _bytes. Offsets of positions and commits are those of the record to be read next.
  * Signals. No function changes a signal's handler, and a broker that goes away raises no SIGPIPE.
- * Unloading. The library has threads while a client lives: free all clients before dlclose().
+ * Unloading. dlclose() leaves the library in memory: its threads live as long as a client does.
  *
  * A program checks at its start that tg_abi_version() == TG_ABI_VERSION.
  */

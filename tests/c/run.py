@@ -161,7 +161,8 @@ def build(name: str, files: list[Path], tree: installed.Tree, folder: Path, tool
         if error := installed.error_of([*command, "-o", str(target)], COMPILE_LIMIT_S):
             return error
         objects.append(str(target))
-    link = [compiler(linker), *tool.flags, *objects, *tree.libs(), "-lpthread", "-o", str(folder / name)]
+    libraries = ["-ldl"] if name == "test_dlopen" else tree.libs()
+    link = [compiler(linker), *tool.flags, *objects, *libraries, "-lpthread", "-o", str(folder / name)]
     return installed.error_of(link, COMPILE_LIMIT_S)
 
 

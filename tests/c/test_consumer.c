@@ -3,6 +3,23 @@
 
 enum { RECORDS = 300 };
 
+/* The Arrow C data interface, as its specification defines it. */
+struct ArrowSchema {
+    const char *format, *name, *metadata;
+    int64_t flags, n_children;
+    struct ArrowSchema **children, *dictionary;
+    void (*release)(struct ArrowSchema *);
+    void *private_data;
+};
+
+struct ArrowArray {
+    int64_t length, null_count, offset, n_buffers, n_children;
+    const void **buffers;
+    struct ArrowArray **children, *dictionary;
+    void (*release)(struct ArrowArray *);
+    void *private_data;
+};
+
 /* A topic of two partitions with RECORDS records in each; made once. */
 static const char *filled(void) {
     static char topic[64];
@@ -172,6 +189,36 @@ static void slices_share_the_memory_and_end_alone(void) {
     CHECK_ARGUMENT("row");
     CHECK_OK(tg_batch_free(slice));
     CHECK_OK(tg_consumer_free(consumer));
+}
+
+static void a_batch_goes_to_arrow_and_outlives_itself(void) {
+    tg_consumer *consumer = world_reader(filled(), 0, 0);
+    tg_batch *batch;
+    CHECK_OK(tg_consumer_fill_batch(consumer, PATIENCE_MS, RECORDS, &batch));
+    struct ArrowArray array;
+    struct ArrowSchema schema;
+    CHECK_OK(tg_batch_export_arrow(batch, &array, &schema));
+    CHECK_STATUS(tg_batch_export_arrow(batch, NULL, NULL), TG_ERROR_ARGUMENT);
+    CHECK_OK(tg_batch_free(batch));
+    CHECK_OK(tg_consumer_free(consumer));
+    CHECK_TEXT(schema.format, "+s");
+    CHECK_EQUAL(array.length, RECORDS);
+    CHECK_EQUAL(array.n_children, schema.n_children);
+    bool is_found = false;
+    for (int64_t i = 0; i < schema.n_children; ++i) {
+        if (strcmp(schema.children[i]->name, "offset") == 0) {
+            CHECK_TEXT(schema.children[i]->format, "l");
+            const int64_t *offsets = (const int64_t *)array.children[i]->buffers[1] + array.children[i]->offset;
+            for (int64_t row = 0; row < array.length; ++row) {
+                CHECK_EQUAL(offsets[row], row);
+            }
+            is_found = true;
+        }
+    }
+    CHECK(is_found);
+    schema.release(&schema);
+    array.release(&array);
+    CHECK(array.release == NULL && schema.release == NULL);
 }
 
 static void headers_nulls_and_empty_texts_arrive(void) {
@@ -455,6 +502,7 @@ int main(void) {
     RUN(batches_keep_their_limits);
     RUN(a_batch_outlives_its_consumer);
     RUN(slices_share_the_memory_and_end_alone);
+    RUN(a_batch_goes_to_arrow_and_outlives_itself);
     RUN(headers_nulls_and_empty_texts_arrive);
     RUN(a_restart_goes_on_behind_what_was_committed);
     RUN(leased_records_are_finished_by_acknowledging);
