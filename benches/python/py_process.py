@@ -1,7 +1,7 @@
 """Tidegate's `process()`: a handler that does nothing but count, in order by key.
 
-`loop.handler` is `function` (on threads) or `coroutine` (on an event loop); `loop.in_flight` the most at once; `loop.work_ms` how long a
-coroutine sleeps.
+`loop.handler` is `function` (on threads) or `coroutine` (on an event loop); `loop.in_flight` the most at once; `loop.work_ms`
+how long a coroutine sleeps.
 """
 
 from __future__ import annotations

@@ -94,6 +94,7 @@ CONTENDERS = (
     Contender("c_tidegate_batches", "tidegate_batches"),
     Contender("cpp_tidegate_ranges", "tidegate_ranges"),
     Contender("rust_poll", "rust_poll"),
+    Contender("rust_process", "rust_process"),
     *(Contender(name, "py_confluent_consume.py", loop={"n": name.rpartition("_")[2]}, peer=True) for name in CONSUME),
     Contender("confluent_consume_each", "py_confluent_consume.py", loop={"n": "1000", "touch": "each"}, peer=True),
     Contender("confluent_poll_each", "py_confluent_poll.py", loop={"touch": "each"}, peer=True),
@@ -101,6 +102,7 @@ CONTENDERS = (
     Contender("py_batches_each", "py_batches.py", loop={"touch": "each"}),
     Contender("py_poll", "py_poll.py"),
     Contender("py_poll_each", "py_poll.py", loop={"touch": "each"}),
+    Contender("py_process", "py_process.py", loop={"handler": "function", "in_flight": "4"}),
     Contender("confluent_json", "py_confluent_json.py", settings=BASE_CONSUMER, topic="json", peer=True),
     Contender("confluent_orjson", "py_confluent_json.py", loop={"json": "orjson"}, settings=BASE_CONSUMER, topic="json", peer=True),
     Contender("py_base_consumer", "py_base_consumer.py", settings=BASE_CONSUMER, topic="json"),
@@ -112,6 +114,7 @@ CONTENDERS = (
 BARS = (
     Bar("Rust batches / plain C batch loop, stock malloc", "rust_batches", ("c_batch_loop",), 1.25),
     Bar("Rust poll() / plain C batch loop, stock malloc", "rust_poll", ("c_batch_loop",)),
+    Bar("Rust process() by key / Rust batches", "rust_process", ("rust_batches",), 0.5),
     Bar("C batches / Rust batches", "c_tidegate_batches", ("rust_batches",), 0.98),
     Bar("C batches / plain C batch loop, stock malloc", "c_tidegate_batches", ("c_batch_loop",), 1.25),
     Bar("C++ ranges / C batches", "cpp_tidegate_ranges", ("c_tidegate_batches",), 0.98),
@@ -124,6 +127,7 @@ BARS = (
     Bar(
         "Python poll(), every record touched / confluent's poll(), every message touched", "py_poll_each", ("confluent_poll_each",)
     ),
+    Bar("Python process() by key / confluent's poll(), every message touched", "py_process", ("confluent_poll_each",), 0.5),
     Bar("BaseKafkaConsumer, 500 B JSON / confluent's poll(), json.loads, handler", "py_base_consumer", ("confluent_json",), 2.5),
     Bar("BaseKafkaConsumer, 500 B JSON / confluent's poll(), orjson.loads, handler", "py_base_consumer", ("confluent_orjson",)),
 )
