@@ -67,6 +67,19 @@ impl Assignment {
         }
     }
 
+    /// Gives a partition whose source went back the cell that follows the one it has, which is not closed: what waits of it is
+    /// still handed out.
+    pub(crate) fn succeed(&mut self, cell: &Arc<PartitionCell>) {
+        if let Some(held) = self.held.get_mut(cell.topic_partition()) {
+            // The progress of the one before is part of the new one's.
+            self.retired_progress = self
+                .retired_progress
+                .wrapping_add(held.cell.progress())
+                .wrapping_sub(cell.progress());
+            held.cell = Arc::clone(cell);
+        }
+    }
+
     /// Takes partitions away and closes their cells.
     pub(crate) fn remove(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {

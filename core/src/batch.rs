@@ -17,6 +17,11 @@ use crate::partition::Generation;
 use crate::record::{OwnedRecord, Record};
 use crate::tracker::{CellState, PartitionCell};
 
+#[path = "batch/builder.rs"]
+mod builder;
+
+pub(crate) use builder::{ARENA_LIMIT_BYTES, BatchBuilder};
+
 /// The length that stands for "no value" (a tombstone) or "no key".
 pub const NULL_LENGTH: i32 = -1;
 
@@ -122,6 +127,43 @@ impl BatchData {
         &self.runs[index]
     }
 
+    /// The first row of run `index` that lies before what came of its cell earlier; rows until there are noted as fetched.
+    pub(crate) fn went_back(&self, index: usize) -> Option<usize> {
+        let run = &self.runs[index];
+        let mut next = run.cell.fetched();
+        let rows = run.rows.start as usize..run.rows.end as usize;
+        let back = rows.clone().find(|&row| {
+            let offset = self.offsets[row];
+            let back = offset < next;
+            next = if back { next } else { offset + 1 };
+            back
+        });
+        run.cell.note_fetched(next);
+        back
+    }
+
+    /// The rows of run `index` from `row` on, and those of later runs of the same cell, belong to another cell.
+    pub(crate) fn follow(&mut self, index: usize, row: usize, cell: &Arc<PartitionCell>) {
+        let old = Arc::clone(&self.runs[index].cell);
+        let first = &mut self.runs[index];
+        if row > first.rows.start as usize {
+            let mut rest = first.clone();
+            first.rows.end = row as u32;
+            first.end_offset = self.offsets[row - 1] + 1;
+            rest.rows.start = row as u32;
+            self.runs.insert(index + 1, rest);
+        }
+        for run in self
+            .runs
+            .iter_mut()
+            .filter(|run| run.rows.start as usize >= row)
+        {
+            if Arc::ptr_eq(&run.cell, &old) {
+                run.cell = Arc::clone(cell);
+            }
+        }
+    }
+
     pub(crate) fn header_block(&self, row: usize, arena: u32) -> &[u8] {
         if self.headers.length.is_empty() {
             return &[];
@@ -148,159 +190,6 @@ impl BatchData {
             run.end_offset
         };
         self.offsets[rows.start]..end
-    }
-}
-
-/// Fills a batch row by row. Only sources use it.
-#[derive(Debug)]
-pub(crate) struct BatchBuilder {
-    data: BatchData,
-    arena: Vec<u8>,
-    arena_limit_bytes: usize,
-    run: Option<RunData>,
-}
-
-/// No arena grows beyond this, so that every start fits `u32` and every length `i32`.
-pub(crate) const ARENA_LIMIT_BYTES: usize = i32::MAX as usize;
-
-impl BatchBuilder {
-    /// A builder with room for `rows` records whose keys, values and headers take `arena_bytes`.
-    pub(crate) fn with_capacity(rows: usize, arena_bytes: usize) -> BatchBuilder {
-        BatchBuilder {
-            data: BatchData {
-                partitions: Vec::with_capacity(rows),
-                offsets: Vec::with_capacity(rows),
-                timestamps_ms: Vec::with_capacity(rows),
-                keys: Spans::with_capacity(rows),
-                values: Spans::with_capacity(rows),
-                ..BatchData::default()
-            },
-            arena: Vec::with_capacity(arena_bytes),
-            arena_limit_bytes: ARENA_LIMIT_BYTES,
-            run: None,
-        }
-    }
-
-    /// Begins a run; the rows pushed from here on belong to it.
-    pub(crate) fn begin_run(
-        &mut self,
-        cell: &Arc<PartitionCell>,
-        leader_epoch: i32,
-        timestamp_type: TimestampType,
-    ) {
-        self.end_run();
-        let row = self.data.len() as u32;
-        self.run = Some(RunData {
-            cell: Arc::clone(cell),
-            rows: row..row,
-            end_offset: 0,
-            arena: 0,
-            leader_epoch,
-            timestamp_type,
-        });
-    }
-
-    fn end_run(&mut self) {
-        if let Some(mut run) = self.run.take() {
-            run.rows.end = self.data.len() as u32;
-            run.end_offset = self.data.offsets.last().map_or(0, |offset| offset + 1);
-            if !run.rows.is_empty() {
-                self.data.runs.push(run);
-            }
-        }
-    }
-
-    /// Appends a record of the present run; `timestamp_ms` is -1 for none. False, and nothing is appended, when the arena
-    /// cannot hold it: it belongs into the next batch.
-    #[inline]
-    pub(crate) fn push(
-        &mut self,
-        partition: i32,
-        offset: i64,
-        timestamp_ms: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-    ) -> bool {
-        if !self.fits(key.map_or(0, <[u8]>::len), value) {
-            return false;
-        }
-        self.data.partitions.push(partition);
-        self.data.offsets.push(offset);
-        self.data.timestamps_ms.push(timestamp_ms);
-        self.data.keys.push(self.arena.len(), key.map(<[u8]>::len));
-        self.arena.extend_from_slice(key.unwrap_or(&[]));
-        self.data
-            .values
-            .push(self.arena.len(), value.map(<[u8]>::len));
-        self.arena.extend_from_slice(value.unwrap_or(&[]));
-        if !self.data.headers.length.is_empty() {
-            self.data.headers.push(self.arena.len(), None);
-        }
-        true
-    }
-
-    fn fits(&self, bytes: usize, value: Option<&[u8]>) -> bool {
-        let more = value.map_or(0, <[u8]>::len).saturating_add(bytes);
-        self.arena_limit_bytes - self.arena.len() >= more
-    }
-
-    /// Adds a header to the record pushed last; false, and nothing is added, when the arena cannot hold it.
-    pub(crate) fn push_header(&mut self, name: &[u8], value: Option<&[u8]>) -> bool {
-        if !self.fits(crate::record::HEADER_BYTES + name.len(), value) {
-            return false;
-        }
-        let rows = self.data.len();
-        let headers = &mut self.data.headers;
-        if headers.length.is_empty() {
-            // The first header of the batch: the rows before it have none.
-            headers.start.resize(rows, 0);
-            headers.length.resize(rows, NULL_LENGTH);
-        }
-        let Some(row) = rows.checked_sub(1) else {
-            return true;
-        };
-        if headers.length[row] == NULL_LENGTH {
-            headers.start[row] = self.arena.len() as u32;
-            headers.length[row] = 0;
-        }
-        let before = self.arena.len();
-        crate::record::encode_header(&mut self.arena, name, value);
-        headers.length[row] += (self.arena.len() - before) as i32;
-        true
-    }
-
-    /// Takes the record pushed last out again.
-    pub(crate) fn drop_row(&mut self) {
-        let data = &mut self.data;
-        let Some(row) = data.len().checked_sub(1) else {
-            return;
-        };
-        // A key's place is noted also when there is none.
-        self.arena.truncate(data.keys.start[row] as usize);
-        data.partitions.truncate(row);
-        data.offsets.truncate(row);
-        data.timestamps_ms.truncate(row);
-        for spans in [&mut data.keys, &mut data.values, &mut data.headers] {
-            spans.start.truncate(row);
-            spans.length.truncate(row);
-        }
-    }
-
-    /// Keys, values and headers so far, in bytes.
-    pub(crate) fn arena_bytes(&self) -> usize {
-        self.arena.len()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.data.len()
-    }
-
-    /// The batch; `received_us` is the engine's clock.
-    pub(crate) fn finish(mut self, received_us: u64) -> BatchData {
-        self.end_run();
-        self.data.received_us = received_us;
-        self.data.arenas.push(Bytes::from(self.arena));
-        self.data
     }
 }
 

@@ -8,6 +8,8 @@
 //! looked up, in-flight work is drained and offsets are committed while events still are served.
 //! The states of a rebalance are in [`crate::rebalance`].
 
+mod close;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +17,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::assignment::Assignment;
+use crate::batch::BatchData;
 use crate::clock::Clock;
-use crate::commit::{Asker, Awaited, AwaitedCommit, COMMIT_WAIT_US, CommitReply, Committer};
+use crate::commit::{Asker, AwaitedCommit, CommitReply, Committer};
 use crate::error::{Error, Result};
 use crate::log;
 use crate::partition::{Offset, TopicPartition};
@@ -554,9 +557,10 @@ impl<S: Source> Poller<S> {
                 records: BATCH_RECORDS,
                 bytes: self.settings.batch_bytes,
             };
-            let Some(batch) = self.source.fill(limit, now_us, &mut self.events) else {
+            let Some(mut batch) = self.source.fill(limit, now_us, &mut self.events) else {
                 return !self.events.is_empty();
             };
+            self.follow_the_source(&mut batch);
             let stats = &self.shared.stats;
             stats.records_received.add(batch.len() as u64);
             stats.bytes_received.add(batch.arena_bytes() as u64);
@@ -570,73 +574,36 @@ impl<S: Source> Poller<S> {
         true
     }
 
-    fn begin_close(&mut self, now_us: u64) {
-        if self.is_closing() {
-            return;
-        }
-        self.shared.set_closing();
-        self.answer_pending_assign(now_us);
-        self.hurry_drain();
-        let until_us = self.close_deadline_us().min(now_us + COMMIT_WAIT_US);
-        let commit = self.send_awaited(None, until_us, now_us);
-        self.closing = Closing::Committing(commit);
-    }
-
-    fn close_deadline_us(&self) -> u64 {
-        self.close_replies
-            .iter()
-            .map(|(deadline_us, _)| *deadline_us)
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// True when everything is done.
-    fn drive_close(&mut self, now_us: u64) -> bool {
-        match &mut self.closing {
-            Closing::No => return false,
-            Closing::Committing(commit) => match commit.look(&mut self.committer, now_us) {
-                Awaited::Waiting => {}
-                Awaited::SendAgain => {
-                    let until_us = commit.until_us;
-                    let commit = self.send_awaited(None, until_us, now_us);
-                    self.closing = Closing::Committing(commit);
+    /// Where the source went back, because the log was truncated or made anew below the place that it was read to, a
+    /// generation begins: completions of what was there before must not finish what is there now.
+    fn follow_the_source(&mut self, batch: &mut BatchData) {
+        let mut index = 0;
+        while index < batch.runs.len() {
+            let cell = Arc::clone(&batch.runs[index].cell);
+            let partition = cell.topic_partition();
+            let went_back = batch.went_back(index);
+            let is_held = |held: &Arc<PartitionCell>| Arc::ptr_eq(held, &cell);
+            if let Some(row) =
+                went_back.filter(|_| self.assignment.get(partition).is_some_and(is_held))
+            {
+                let place = batch.offsets[row];
+                log::warn(format_args!(
+                    "{partition} goes on at {place}, after {} was read: its log was truncated or made anew",
+                    cell.fetched() - 1
+                ));
+                let generation = self.assignment.next_generation();
+                let following = Arc::new(PartitionCell::following(&cell, generation, place));
+                batch.follow(index, row, &following);
+                self.assignment.succeed(&following);
+                self.source.follow(&following, place);
+                self.publish_assignment();
+                if !Arc::ptr_eq(&batch.runs[index].cell, &cell) {
+                    // All of the run is new: it may go back once more.
+                    continue;
                 }
-                Awaited::Over => {
-                    self.source.begin_close();
-                    self.closing = Closing::Leaving;
-                }
-            },
-            Closing::Leaving => {}
-        }
-        if matches!(self.closing, Closing::Leaving) && self.source.is_closed() {
-            self.finish_close();
-            return true;
-        }
-        // Whoever cannot wait longer goes; the poller itself goes on until the group is left.
-        let shared = &self.shared;
-        self.close_replies.retain(|(deadline_us, reply)| {
-            let waits = now_us < *deadline_us;
-            if !waits {
-                shared.tell(AppEvent::Closed);
-                let _ = reply.send(Err(Error::TimedOut {
-                    what: "leaving the group".into(),
-                    timeout_ms: 0,
-                }));
             }
-            waits
-        });
-        false
-    }
-
-    fn finish_close(&mut self) {
-        let gone = self.assignment.partitions();
-        self.assignment.remove(&gone);
-        self.publish_assignment();
-        self.committer.abandon(&Error::Closed { what: "consumer" });
-        for (_, reply) in self.close_replies.drain(..) {
-            let _ = reply.send(Ok(()));
+            index += 1;
         }
-        self.shared.tell(AppEvent::Closed);
     }
 
     fn park_us(&self, now_us: u64) -> u64 {

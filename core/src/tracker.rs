@@ -5,8 +5,10 @@
 //! that is ever committed: every record below it was finished, or never existed (compaction gaps, transaction markers).
 //!
 //! Invariants
-//! - `finished` never passes a record that was handed out and not completed. It only grows, unless the source itself goes
-//!   back (a log that was truncated or made anew).
+//! - `finished` never passes a record that was handed out and not completed, and only grows.
+//! - Where the source goes back (a log that was truncated or made anew), what comes now is another record than the one that was
+//!   there before: a cell of a new generation follows, which completions of the one before cannot reach. Its watermark waits
+//!   for the records before that place.
 //! - Whoever takes the partition away sees what is in hand, or whoever hands out sees that it is taken away.
 //! - Completing in order is one compare-and-swap; the lock is taken only for what is completed ahead of the watermark.
 //! - A closed cell stays valid: acknowledging a stale record changes a cell that nobody commits any more.
@@ -15,6 +17,7 @@
 //! time hands out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::partition::{Generation, TopicPartition};
 use crate::sync::{
@@ -56,6 +59,10 @@ pub(crate) struct PartitionCell {
     /// Ranges handed out that nobody works on any more, unfinished; disjoint and not touching. They never move the
     /// watermark: a revoke only stops waiting for them.
     released: Mutex<BTreeMap<i64, i64>>,
+    /// Next offset to come from the source; only the poller uses it.
+    fetched: AtomicI64,
+    /// The cell before the source went back, and to where. Its records from there on count no more.
+    before: Option<(Arc<PartitionCell>, i64)>,
 }
 
 impl PartitionCell {
@@ -76,6 +83,23 @@ impl PartitionCell {
             ahead_len: AtomicUsize::new(0),
             ahead_completions: AtomicU64::new(0),
             released: Mutex::new(BTreeMap::new()),
+            fetched: AtomicI64::new(start),
+            before: None,
+        }
+    }
+
+    /// The cell for what the source delivers from `place` on, having gone back behind what `before` has seen. What waits of
+    /// `before` is handed out first; whoever takes the partition away, or pauses it, means both.
+    pub(crate) fn following(
+        before: &Arc<PartitionCell>,
+        generation: Generation,
+        place: i64,
+    ) -> PartitionCell {
+        let cell = PartitionCell::new(before.topic_partition.clone(), generation, UNKNOWN);
+        cell.set_paused(before.is_paused());
+        PartitionCell {
+            before: Some((Arc::clone(before), place)),
+            ..cell
         }
     }
 
@@ -83,6 +107,16 @@ impl PartitionCell {
     pub(crate) fn begin(&self, start: i64) {
         self.handed.store(start, Ordering::Release);
         self.finished.store(start, Ordering::Release);
+        self.note_fetched(start);
+    }
+
+    /// Next offset to come from the source, or [`UNKNOWN`]. The poller's thread only.
+    pub(crate) fn fetched(&self) -> i64 {
+        self.fetched.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_fetched(&self, next: i64) {
+        self.fetched.store(next, Ordering::Relaxed);
     }
 
     pub(crate) fn topic_partition(&self) -> &TopicPartition {
@@ -107,6 +141,9 @@ impl PartitionCell {
         self.state.fetch_max(state as u8, Ordering::AcqRel);
         // With the fence in `deliver`.
         fence(Ordering::SeqCst);
+        if let Some((before, _)) = &self.before {
+            before.advance_state(state);
+        }
     }
 
     /// True while records of this cell may be handed out (pause apart).
@@ -120,23 +157,48 @@ impl PartitionCell {
 
     pub(crate) fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::Release);
+        if let Some((before, _)) = &self.before {
+            before.set_paused(paused);
+        }
     }
 
     /// Next offset to hand out, or [`UNKNOWN`].
     pub(crate) fn handed(&self) -> i64 {
-        self.handed.load(Ordering::Acquire)
+        match (self.handed.load(Ordering::Acquire), &self.before) {
+            (UNKNOWN, Some((before, _))) => before.handed(),
+            (handed, _) => handed,
+        }
     }
 
     /// The low watermark: what may be committed, or [`UNKNOWN`].
     pub(crate) fn finished(&self) -> i64 {
-        self.finished.load(Ordering::Acquire)
+        // In this order: what is found unfinished before cannot have been finished when the other was read.
+        let finished = self.finished.load(Ordering::Acquire);
+        let Some((before, place)) = &self.before else {
+            return finished;
+        };
+        let before = before.finished();
+        if before < *place {
+            before
+        } else if finished == UNKNOWN {
+            *place
+        } else {
+            finished
+        }
     }
 
     /// True when a record handed out is neither finished nor released.
     pub(crate) fn has_in_hand(&self) -> bool {
+        if self
+            .before
+            .as_ref()
+            .is_some_and(|(before, _)| before.has_in_hand())
+        {
+            return true;
+        }
         // In this order: `handed` moves before `finished`, so a record that is in hand all the time is seen.
-        let mut settled = self.finished();
-        let handed = self.handed();
+        let mut settled = self.finished.load(Ordering::Acquire);
+        let handed = self.handed.load(Ordering::Acquire);
         if settled >= handed {
             return false;
         }
@@ -159,7 +221,11 @@ impl PartitionCell {
 
     /// A number that changes whenever a record is finished, ahead of the watermark or at it.
     pub(crate) fn progress(&self) -> u64 {
-        (self.finished() as u64).wrapping_add(self.ahead_completions.load(Ordering::Relaxed))
+        let finished = self.finished.load(Ordering::Acquire) as u64;
+        let before = self.before.as_ref();
+        finished
+            .wrapping_add(self.ahead_completions.load(Ordering::Relaxed))
+            .wrapping_add(before.map_or(0, |(before, _)| before.progress()))
     }
 
     /// Notes that the records of `[first, end)` are handed out. What lies between the last record handed out and `first`
@@ -188,8 +254,6 @@ impl PartitionCell {
             self.finished.store(first, Ordering::Release);
         } else if handed < first {
             self.complete(handed, first);
-        } else if first < handed {
-            self.go_back(first);
         }
         self.handed.store(end, Ordering::Release);
     }
@@ -197,16 +261,6 @@ impl PartitionCell {
     /// The records from `first` on, handed out last, did not reach the application: they are handed out again.
     pub(crate) fn take_back(&self, first: i64) {
         self.handed.store(first, Ordering::Release);
-    }
-
-    /// The source went back, because the log was truncated or made anew below the group's position. What comes now is
-    /// another record than the one that was finished at its offset, so nothing from here on is finished.
-    fn go_back(&self, first: i64) {
-        let mut ahead = self.ahead.lock();
-        cut(&mut ahead, first);
-        cut(&mut self.released.lock(), first);
-        self.ahead_len.store(ahead.len(), Ordering::SeqCst);
-        self.finished.fetch_min(first, Ordering::SeqCst);
     }
 
     /// Notes that the records of `[start, end)` are finished. Finishing twice, or in any order, is harmless.
@@ -264,15 +318,6 @@ fn end_of_range_at(ranges: &BTreeMap<i64, i64>, offset: i64) -> i64 {
     match ranges.range(..=offset).next_back() {
         Some((_, &end)) => end.max(offset),
         None => offset,
-    }
-}
-
-/// Forgets what lies at or after `offset`.
-fn cut(ranges: &mut BTreeMap<i64, i64>, offset: i64) {
-    ranges.split_off(&offset);
-    if let Some(mut last) = ranges.last_entry() {
-        let end = last.get_mut();
-        *end = offset.min(*end);
     }
 }
 
@@ -357,20 +402,51 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_goes_back_makes_records_unfinished_again() {
-        let cell = cell(50); // committed once, in a log that was made anew
-        cell.deliver(0, 10);
-        assert_eq!(cell.finished(), 0);
-        cell.complete(0, 5);
-        cell.complete(8, 10);
-        cell.deliver(9, 12);
-        assert_eq!(cell.finished(), 5, "5 is still in hand");
-        cell.complete(5, 8);
-        assert_eq!(cell.finished(), 9, "9 is another record now");
-        cell.complete(9, 12);
-        assert_eq!(cell.finished(), 12);
-        cell.deliver(3, 4);
-        assert_eq!(cell.finished(), 3);
+    fn what_was_finished_before_the_source_went_back_does_not_finish_what_came_after() {
+        let old = Arc::new(cell(0));
+        old.deliver(0, 10);
+        let new = PartitionCell::following(&old, Generation(2), 5);
+        assert_eq!((new.finished(), new.handed()), (0, 10));
+        assert!(new.deliver(5, 8));
+        assert_eq!(new.handed(), 8);
+        old.complete(5, 10);
+        new.complete(5, 7);
+        assert_eq!(new.finished(), 0, "0 to 4 are in hand");
+        old.complete(0, 5);
+        assert_eq!(new.finished(), 7, "7 is another record than it was");
+        assert!(new.has_in_hand());
+        new.complete(7, 8);
+        assert_eq!(new.finished(), 8);
+        assert!(!new.has_in_hand());
+    }
+
+    #[test]
+    fn a_log_made_anew_is_finished_from_where_it_begins() {
+        let old = Arc::new(cell(50)); // committed once
+        let new = PartitionCell::following(&old, Generation(2), 0);
+        assert_eq!(new.finished(), 0);
+        new.deliver(0, 3);
+        new.complete(0, 2);
+        assert_eq!(new.finished(), 2);
+    }
+
+    #[test]
+    fn whoever_takes_the_partition_away_or_pauses_it_means_what_was_before_too() {
+        let old = Arc::new(cell(0));
+        old.set_paused(true);
+        let middle = Arc::new(PartitionCell::following(&old, Generation(2), 5));
+        let new = PartitionCell::following(&middle, Generation(3), 2);
+        assert!(new.is_paused());
+        new.set_paused(false);
+        assert!(!old.is_paused());
+        let progress = new.progress();
+        assert!(old.deliver(0, 1));
+        assert!(new.has_in_hand());
+        old.complete(0, 1);
+        assert_ne!(new.progress(), progress);
+        assert_eq!(new.finished(), 1);
+        new.advance_state(CellState::Revoking);
+        assert!(!old.deliver(1, 2) && !middle.deliver(5, 6));
     }
 
     #[test]

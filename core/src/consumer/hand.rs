@@ -214,12 +214,13 @@ impl Hand {
         }
     }
 
-    /// True when earlier rows of this partition are kept back.
+    /// True when earlier rows of this partition are kept back, also those of a cell before.
     fn holds(&self, cell: &Arc<PartitionCell>) -> bool {
+        let partition = cell.topic_partition();
         self.held.iter().any(|batch| {
             batch
                 .run_parts()
-                .any(|(run, _)| Arc::ptr_eq(&run.cell, cell))
+                .any(|(run, _)| run.cell.topic_partition() == partition)
         })
     }
 

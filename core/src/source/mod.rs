@@ -137,6 +137,9 @@ pub(crate) trait Source: Send {
     /// is delivered until a seek succeeds; librdkafka refuses (`_STATE`) while fetching has not begun yet.
     fn seek(&mut self, start: &FetchStart) -> Result<()>;
 
+    /// What comes of an assigned partition from `place` on, where the source went back to, belongs to this cell.
+    fn follow(&mut self, cell: &Arc<PartitionCell>, place: i64);
+
     /// Stops or continues fetching of assigned partitions.
     fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<()>;
 

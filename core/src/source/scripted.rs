@@ -18,7 +18,7 @@ use crate::batch::{BatchBuilder, BatchData, TimestampType};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::kafka_code;
-use crate::partition::{Offset, TopicPartition};
+use crate::partition::{Generation, Offset, TopicPartition};
 use crate::queue::Waker;
 use crate::source::lookup::Reset;
 use crate::source::{
@@ -106,6 +106,8 @@ pub(crate) struct Fetching {
     /// The record handed out last in this generation.
     last_handed: Option<i64>,
     finished: BTreeSet<i64>,
+    /// Generations before the source went back, and where to.
+    earlier: Vec<(Generation, i64)>,
     /// `auto.offset.reset` was resolved for it and that start has not been committed.
     pub(crate) start_uncommitted: bool,
 }
@@ -260,6 +262,23 @@ impl Cluster {
             log.end += 1;
         }
         self.wake_all();
+    }
+
+    /// Cuts the end of a log off, as a leader that did not have it does. Whoever has read further goes on at the new end; that
+    /// nobody else had done what is gone is for the test to know.
+    pub(crate) fn truncate(&mut self, partition: &TopicPartition, end: i64) {
+        if let Some(log) = self.logs.get_mut(partition) {
+            log.records.split_off(&end);
+            log.end = end;
+        }
+        if let Some(done) = self.done.get_mut(partition) {
+            done.split_off(&end);
+        }
+        for member in &mut self.members {
+            if let Some(fetching) = member.fetching.get_mut(partition) {
+                fetching.position = fetching.position.min(end);
+            }
+        }
     }
 
     /// Says who is to read what; the members hear of it as they go.
@@ -500,6 +519,7 @@ impl Source for ScriptedSource {
                 stopped: false,
                 last_handed: None,
                 finished: BTreeSet::new(),
+                earlier: Vec::new(),
                 start_uncommitted: member.resolved.remove(partition)
                     && matches!(start.offset, Offset::At(_)),
             };
@@ -579,6 +599,7 @@ impl Source for ScriptedSource {
             stopped: false,
             last_handed: None,
             finished: BTreeSet::new(),
+            earlier: Vec::new(),
             start_uncommitted: false,
         };
         // What lies before the place is skipped by the application's own will.
@@ -591,6 +612,21 @@ impl Source for ScriptedSource {
                 .extend(skipped);
         }
         Ok(())
+    }
+
+    fn follow(&mut self, cell: &Arc<PartitionCell>, place: i64) {
+        let mut cluster = self.cluster.lock();
+        let Some(fetching) = cluster.members[self.me]
+            .fetching
+            .get_mut(cell.topic_partition())
+        else {
+            return;
+        };
+        let old = std::mem::replace(&mut fetching.cell, Arc::clone(cell));
+        fetching.earlier.push((old.generation(), place));
+        fetching.base = fetching.base.min(place);
+        fetching.last_handed = Some(place - 1);
+        fetching.finished.split_off(&place);
     }
 
     fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<()> {

@@ -149,12 +149,19 @@ fn released_and_finished_records_end_a_drain_together() {
 #[test]
 fn a_log_made_anew_is_not_finished_by_what_was_in_hand() {
     explore("the source goes back beside a completion", || {
-        let cell = cell(10);
-        cell.complete(0, 5);
-        let old = with(&cell, |cell| cell.complete(5, 10));
-        assert!(cell.deliver(2, 3));
+        let before = PartitionCell::new(TopicPartition::new("t", 0), Generation(1), 0);
+        assert!(before.deliver(0, 10));
+        before.complete(0, 1);
+        let before = std::sync::Arc::new(before);
+        let cell = PartitionCell::following(&before, Generation(2), 2);
+        let old = thread::spawn(move || before.complete(1, 10));
+        assert!(cell.deliver(2, 4));
+        cell.complete(2, 3);
+        let seen = cell.finished();
+        assert!([1, 3].contains(&seen), "{seen}");
         joined(old);
-        assert_eq!(cell.finished(), 2);
+        assert_eq!(cell.finished(), 3);
+        assert!(cell.has_in_hand());
     });
 }
 

@@ -235,6 +235,81 @@ fn a_log_made_anew_is_read_and_committed_from_where_it_begins() {
     assert_eq!(world.committed(0), Some(8));
 }
 
+#[test]
+fn a_lease_from_before_a_truncation_does_not_finish_what_is_there_now() {
+    let mut world = World::reading(one(), 10);
+    world.lease(0, 10);
+    let old = world.apps[0].leases.pop().expect("a lease").batch;
+    world.cluster.lock().truncate(&tp(0), 4);
+    world.cluster.lock().produce(&tp(0), 0, 8, 10);
+    world.run_us(0);
+    let new = world.next_batch(0, 100).expect("the new records");
+    assert_eq!(new.offsets(), (4..12).collect::<Vec<_>>());
+    assert_ne!(generation(&new), generation(&old));
+    old.acknowledge_rows(4..10).expect("harmless");
+    world.run_us(2 * SECOND);
+    assert_eq!(world.committed(0), Some(0), "0 to 3 are leased");
+    for offset in 0..4 {
+        world
+            .cluster
+            .lock()
+            .was_finished(0, &tp(0), generation(&old), offset);
+    }
+    old.acknowledge_rows(0..4).expect("still ours");
+    world.run_us(2 * SECOND);
+    assert_eq!(world.committed(0), Some(4), "4 to 11 are in hand");
+    world.finish_in_hand(0);
+    world.check_committed();
+    assert_eq!(world.committed(0), Some(12));
+    assert!(world.apps[0].consumer.assignment().len() == 1);
+}
+
+#[test]
+fn what_waits_of_a_log_that_was_truncated_is_handed_out_before_what_came_after() {
+    let mut world = World::reading(one(), 10);
+    world.next_batch(0, 2);
+    world.set_paused(0, 0, true);
+    assert!(world.next_batch(0, 100).is_none());
+    world.cluster.lock().truncate(&tp(0), 6);
+    world.cluster.lock().produce(&tp(0), 0, 3, 10);
+    world.set_paused(0, 0, false);
+    world.run_us(0);
+    let mut offsets = Vec::new();
+    let mut sent = world.apps[0].consumer.position(&tp(0)).expect("known");
+    while let Some(batch) = world.next_batch(0, 3) {
+        assert_eq!(sent, Some(batch.offsets()[0]));
+        offsets.extend_from_slice(batch.offsets());
+        let last = offsets[offsets.len() - 1];
+        // The position is of the old log until the new one begins.
+        sent = Some(if last == 9 { 6 } else { last + 1 });
+    }
+    assert_eq!(offsets, [2, 3, 4, 5, 6, 7, 8, 9, 6, 7, 8]);
+    world.check_committed();
+    assert_eq!(world.committed(0), Some(9));
+}
+
+#[test]
+fn a_revoke_takes_what_was_before_a_truncation_too() {
+    let mut world = World::reading(one(), 10);
+    world.lease(0, 3);
+    world.cluster.lock().truncate(&tp(0), 6);
+    world.cluster.lock().produce(&tp(0), 0, 3, 10);
+    world.run_us(0);
+    world.take_all();
+    world.run_us(20 * MS);
+    assert!(world.owes(0), "the lease is of before");
+    assert!(world.next_batch(0, 100).is_none());
+    for _ in 0..3 {
+        world.acknowledge_one(0, 0);
+    }
+    world.run_us(5 * MS);
+    assert_eq!((world.owes(0), world.committed(0)), (false, Some(3)));
+}
+
+fn generation(batch: &crate::batch::RecordBatch) -> crate::partition::Generation {
+    batch.runs().next().expect("a run").generation
+}
+
 /// Two partitions of ten records, and a consumer without a subscription.
 fn by_hand() -> World {
     let mut world = World::new(Setup::default());
@@ -437,7 +512,7 @@ fn large_batches_are_handed_out_as_they_are() {
         let batch = world.next_batch(0, usize::MAX).expect("records");
         assert_eq!((batch.len(), batch.arenas().len()), (2_000, 1));
     }
-    let mut world = in_fills_of(2_000, 6_000, one());
+    let world = in_fills_of(2_000, 6_000, one());
     let batch = world.apps[0].consumer.fill_batch(Duration::ZERO, 5_000);
     assert_eq!(
         batch.expect("no error").map(|batch| batch.len()),

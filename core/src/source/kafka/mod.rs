@@ -361,9 +361,9 @@ impl Source for KafkaSource {
     fn refuse(&mut self, protocol: Protocol, partitions: &[TopicPartition]) -> Result<()> {
         self.forget(protocol, partitions);
         let result = match protocol {
-            // librdkafka waits for a call of this kind, and takes one that adds nothing.
+            // librdkafka waits for a call of this kind, takes one that adds nothing, and takes no unassign for an answer.
             Protocol::Cooperative => self.client.incremental_assign(&TopicPartitionList::new()),
-            Protocol::Eager => self.client.unassign(),
+            Protocol::Eager => self.client.assign(&TopicPartitionList::new()),
         };
         self.forward_back(partitions);
         result.map_err(|error| kafka_code::error(&error, "give partitions back"))
@@ -405,6 +405,12 @@ impl Source for KafkaSource {
         }
         self.set_route(&start.cell);
         Ok(())
+    }
+
+    fn follow(&mut self, cell: &Arc<PartitionCell>, _place: i64) {
+        if self.routes.contains_key(cell.topic_partition()) {
+            self.set_route(cell);
+        }
     }
 
     fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<()> {

@@ -70,6 +70,40 @@ impl Reader {
         }
     }
 
+    /// Waits for partitions.
+    fn given(&mut self) -> (Vec<TopicPartition>, Protocol) {
+        self.until(|reader| match reader.events.pop_front() {
+            Some(SourceEvent::Assign {
+                partitions,
+                protocol,
+            }) if partitions.is_empty() => {
+                reader.source.assign(protocol, &[]).expect("nothing");
+                None
+            }
+            Some(SourceEvent::Assign {
+                partitions,
+                protocol,
+            }) => Some((partitions, protocol)),
+            _ => None,
+        })
+    }
+
+    /// Leaves the group, as the poller does before it lets go of the source.
+    fn leave(mut self) {
+        self.source.begin_close();
+        self.until(|reader| {
+            if let Some(SourceEvent::Revoke {
+                partitions,
+                protocol,
+                ..
+            }) = reader.events.pop_front()
+            {
+                let _ = reader.source.unassign(protocol, &partitions);
+            }
+            reader.source.is_closed().then_some(())
+        });
+    }
+
     fn read_from_the_beginning(&mut self) -> Arc<PartitionCell> {
         let start = start(1);
         let starts = std::slice::from_ref(&start);
@@ -98,9 +132,13 @@ impl Reader {
 }
 
 fn start(generation: u64) -> FetchStart {
-    let partition = TopicPartition::new("t", 0);
+    start_of(&TopicPartition::new("t", 0), generation)
+}
+
+fn start_of(partition: &TopicPartition, generation: u64) -> FetchStart {
+    let cell = PartitionCell::new(partition.clone(), Generation(generation), 0);
     FetchStart {
-        cell: Arc::new(PartitionCell::new(partition, Generation(generation), 0)),
+        cell: Arc::new(cell),
         offset: Offset::At(0),
     }
 }
@@ -159,4 +197,51 @@ fn small_records_fill_a_batch() {
     reader.fetched(10_000);
     let lengths = [(); 3].map(|()| reader.fill(1 << 20).len());
     assert_eq!(lengths, [4096, 4096, 10_000 - 2 * 4096]);
+}
+
+/// librdkafka takes `refuse` for an answer: it goes on, takes the partitions away when told to leave, and gives them again.
+fn refused_and_given_again(assignor: &str, expected: Protocol) {
+    let mut reader = Reader::new(2, &[("partition.assignment.strategy", assignor)]);
+    let topics = ["t".to_string()];
+    reader.source.subscribe(&topics).expect("subscribed");
+    let (partitions, protocol) = reader.given();
+    assert_eq!(protocol, expected);
+    reader
+        .source
+        .refuse(protocol, &partitions)
+        .expect("given back");
+    reader.source.unsubscribe();
+    reader.until(|reader| match reader.events.pop_front() {
+        Some(SourceEvent::Revoke {
+            partitions,
+            protocol,
+            ..
+        }) => {
+            // What was refused is no part of librdkafka's assignment: it refuses to take it away, and takes that for an answer.
+            let _ = reader.source.unassign(protocol, &partitions);
+            Some(())
+        }
+        _ => None,
+    });
+    reader.source.subscribe(&topics).expect("subscribed");
+    let (partitions, protocol) = reader.given();
+    assert_eq!(partitions.len(), 2);
+    let starts: Vec<_> = partitions
+        .iter()
+        .map(|partition| start_of(partition, 1))
+        .collect();
+    reader.source.assign(protocol, &starts).expect("assigned");
+    reader.produce(1, 10);
+    assert_eq!(reader.fill(1000).offsets, [0]);
+    reader.leave();
+}
+
+#[test]
+fn an_eager_assignment_may_be_refused() {
+    refused_and_given_again("range", Protocol::Eager);
+}
+
+#[test]
+fn a_cooperative_assignment_may_be_refused() {
+    refused_and_given_again("cooperative-sticky", Protocol::Cooperative);
 }

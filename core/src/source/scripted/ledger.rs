@@ -2,9 +2,17 @@
 
 use std::sync::Arc;
 
-use super::Cluster;
+use super::{Cluster, Fetching};
 use crate::partition::{Generation, TopicPartition};
 use crate::record::Record;
+
+impl Fetching {
+    fn is_earlier(&self, generation: Generation) -> bool {
+        self.earlier
+            .iter()
+            .any(|(earlier, _)| *earlier == generation)
+    }
+}
 
 impl Cluster {
     /// The application of `me` was handed this record.
@@ -25,6 +33,11 @@ impl Cluster {
         });
         if being_revoked && self.one_thread {
             self.violation(format!("{what} while it is being revoked"));
+        }
+        let fetching = self.members[me].fetching.get(&partition);
+        if fetching.is_some_and(|fetching| fetching.is_earlier(record.generation())) {
+            // Of a log that may be gone: who is to say what comes next in it?
+            return;
         }
         let log = &self.logs[&partition];
         if !log.records.contains_key(&offset) {
@@ -83,15 +96,21 @@ impl Cluster {
         generation: Generation,
         offset: i64,
     ) {
+        if let Some(fetching) = self.members[me].fetching.get_mut(partition) {
+            let mut later = fetching.earlier.iter();
+            let place = later.find(|(earlier, _)| *earlier >= generation);
+            if place.is_some_and(|(_, place)| offset >= *place) {
+                // Another record is there now.
+                return;
+            }
+            if fetching.cell.generation() == generation || fetching.is_earlier(generation) {
+                fetching.finished.insert(offset);
+            }
+        }
         self.done
             .entry(partition.clone())
             .or_default()
             .insert(offset);
-        if let Some(fetching) = self.members[me].fetching.get_mut(partition)
-            && fetching.cell.generation() == generation
-        {
-            fetching.finished.insert(offset);
-        }
     }
 
     /// Records that were never finished by anyone, though the group had begun before them.
