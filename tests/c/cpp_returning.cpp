@@ -3,7 +3,7 @@
 
 #include <tidegate.hpp>
 
-#include <numeric>
+#include <atomic>
 
 using namespace std::chrono_literals;
 
@@ -26,7 +26,7 @@ void returning_face() {
 
     auto producer = tidegate::Producer::create(config);
     CHECK(producer.has_value());
-    int delivered = 0;
+    std::atomic<int> delivered{0};
     for (int i = 0; i < 10; ++i) {
         const std::string value = std::to_string(i);
         const tidegate::Result<void> sent =
@@ -35,7 +35,7 @@ void returning_face() {
     }
     CHECK(!producer->send({"", std::nullopt, "x"}));
     CHECK(producer->flush(60s).has_value());
-    CHECK_EQUAL(delivered, 10);
+    CHECK_EQUAL(delivered.load(), 10);
 
     auto consumer = tidegate::Consumer::create(config.with("group.id", "returning").with("auto.offset.reset", "earliest"));
     CHECK(consumer.has_value());
