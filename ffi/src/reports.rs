@@ -453,6 +453,22 @@ mod tests {
     }
 
     #[test]
+    fn whoever_waits_or_comes_to_wait_is_ended() {
+        for end in [Reports::free, Reports::close] {
+            let reports = Reports::new();
+            std::thread::scope(|scope| {
+                let reader = scope.spawn(|| {
+                    let started = Instant::now();
+                    let told = reports.next(Some(Duration::from_secs(20)));
+                    matches!(told, Ok(None)) && started.elapsed() < Duration::from_secs(10)
+                });
+                end(&reports);
+                assert!(reader.join().unwrap());
+            });
+        }
+    }
+
+    #[test]
     fn free_ends_who_waits() {
         let broker = TestBroker::new(&[]);
         let producer = broker.producer(&[]).addr();
