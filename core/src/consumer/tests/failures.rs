@@ -249,3 +249,47 @@ fn unsubscribing_while_a_revoke_waits_for_its_callback_runs_it() {
     assert_eq!(world.calls(0), ["assign 1", "revoke 1"]);
     assert!(!world.owes(0));
 }
+
+// ---- a rebalance while another one is being answered ----
+
+#[test]
+fn a_loss_during_a_look_up_takes_what_is_held_at_once() {
+    let mut world = World::reading(Setup::default(), 10);
+    let me = world.apps[0].me;
+    world.cluster.lock().rebalance([(tp(0), me)].into());
+    world.run_us(10 * MS);
+    world.poll(0);
+    let record = world.poll(0).expect("a record");
+    world.cluster.lock().faults.look_up_delay_us = 1_500 * MS;
+    world.everything_to(0);
+    world.run_us(10 * MS);
+    assert!(world.owes(0), "partition 1 is being looked up");
+    world.cluster.lock().lose_while_revoking(0);
+    let sent = world.commits_sent(0);
+    world.run_us(10 * MS);
+    assert!(record.is_stale() && world.poll(0).is_none());
+    // The look-up ends, its assignment is answered, and so is the loss; the cluster notes any commit for what is gone.
+    world.cluster.lock().faults.look_up_delay_us = 0;
+    world.run_us(1_490 * MS);
+    assert_eq!(world.commits_sent(0), sent);
+    world.read_everything();
+}
+
+#[test]
+fn an_application_that_comes_back_before_its_eviction_is_over_joins_again() {
+    let mut world = World::reading(one(), 10);
+    world.healthy = false;
+    world.next_batch(0, 3);
+    world.finish_in_hand(0);
+    // The commit of the revoke that follows the eviction takes its time.
+    world.cluster.lock().faults.commit_delay_us = 700 * MS;
+    while world.evictions == 0 {
+        world.run_us(10 * MS);
+    }
+    world.poll(0);
+    world.run_us(3 * SECOND);
+    assert!(world.cluster.lock().members[0].subscribed);
+    assert_eq!((world.holds(0), world.owes(0)), (1, false));
+    world.cluster.lock().faults.commit_delay_us = 0;
+    world.read_everything();
+}
