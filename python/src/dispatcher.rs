@@ -171,14 +171,16 @@ impl Dispatcher {
 
     /// What became of everything that was received.
     fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        shown(py, self.inner.get(py, WHAT)?.ledger())
+        // Detached: whoever holds its lock may be writing a log line, which needs the interpreter.
+        let inner = self.inner.get(py, WHAT)?;
+        let ledger = py.detach(|| inner.ledger());
+        shown(py, ledger)
     }
 
     /// Ends the processing with an error text that `take` and `wait` raise as a ListenerError.
     fn end_with(&self, py: Python<'_>, text: String) -> PyResult<()> {
-        self.inner
-            .get(py, WHAT)?
-            .fail(tidegate::Error::Listener { context: text });
+        let inner = self.inner.get(py, WHAT)?;
+        py.detach(|| inner.fail(tidegate::Error::Listener { context: text }));
         Ok(())
     }
 

@@ -265,7 +265,7 @@ impl Dispatcher {
         match self.options.on_failure {
             OnFailure::Stop => {
                 state.answer(ticket, Answer::Return);
-                self.fail(Error::Listener {
+                self.fail_locked(Error::Listener {
                     context: format!(
                         "the handler failed for good at {place}, attempt {}: {reason}",
                         reason.attempts
@@ -365,6 +365,13 @@ impl Dispatcher {
 
     /// Ends the processing with an error, which [`Dispatcher::take`] and [`Dispatcher::wait`] give: the first one counts.
     pub fn fail(&self, error: Error) {
+        // Under the lock: whoever is about to wait has seen it or is woken.
+        let _state = self.state.lock();
+        self.fail_locked(error);
+    }
+
+    /// As [`Dispatcher::fail`], for callers that hold `state`.
+    fn fail_locked(&self, error: Error) {
         self.failure.lock().get_or_insert(error);
         self.end();
     }
@@ -444,7 +451,6 @@ impl Dispatcher {
                     std::thread::sleep(ERROR_PAUSE);
                 }
                 Err(error) => {
-                    let _state = self.state.lock();
                     return self.fail(error);
                 }
             }
