@@ -12,6 +12,7 @@ mod batches;
 mod callbacks;
 mod client;
 mod column;
+mod confluent;
 mod consumer;
 mod delivery;
 mod dispatcher;
@@ -45,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<producer::Producer>()?;
     module.add_class::<admin::Admin>()?;
     module.add_class::<embedded::EmbeddedBroker>()?;
+    confluent::register(module)?;
     module.add_function(wrap_pyfunction!(settings::config_check, module)?)?;
     module.add_function(wrap_pyfunction!(settings::config_explain, module)?)?;
     module.add_function(wrap_pyfunction!(settings::config_table, module)?)?;

@@ -1,0 +1,121 @@
+//! The classes of `tidegate.confluent` that are written in Python: errors and partitions.
+//!
+//! They are imported when the first of them is needed, once per interpreter: the module that defines them imports nothing
+//! native.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
+use tidegate::Error;
+
+/// librdkafka's `_TIMED_OUT`.
+const TIMED_OUT: i32 = -185;
+/// librdkafka's `_INVALID_ARG`.
+pub(crate) const INVALID_ARG: i32 = -186;
+/// librdkafka's `_STATE`.
+pub(crate) const STATE: i32 = -172;
+/// librdkafka's `_QUEUE_FULL`.
+const QUEUE_FULL: i32 = -184;
+/// librdkafka's `_FAIL`.
+const FAIL: i32 = -196;
+
+struct Types {
+    kafka_error: Py<PyType>,
+    kafka_exception: Py<PyType>,
+    topic_partition: Py<PyType>,
+}
+
+fn types(py: Python<'_>) -> PyResult<&Types> {
+    static TYPES: PyOnceLock<Types> = PyOnceLock::new();
+    TYPES.get_or_try_init(py, || {
+        let module = py.import("tidegate.confluent._types")?;
+        let class = |name: &str| -> PyResult<Py<PyType>> {
+            Ok(module.getattr(name)?.cast_into::<PyType>()?.unbind())
+        };
+        Ok(Types {
+            kafka_error: class("KafkaError")?,
+            kafka_exception: class("KafkaException")?,
+            topic_partition: class("TopicPartition")?,
+        })
+    })
+}
+
+/// The class `TopicPartition`.
+pub(crate) fn topic_partition(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    Ok(types(py)?.topic_partition.bind(py))
+}
+
+/// What a `KafkaError` says beside its code.
+#[derive(Default, Clone, Copy)]
+pub(crate) struct Flags {
+    pub(crate) fatal: bool,
+    pub(crate) retriable: bool,
+    pub(crate) txn_requires_abort: bool,
+}
+
+/// A `KafkaError`; without `reason` it has librdkafka's sentence for the code.
+pub(crate) fn kafka_error<'py>(
+    py: Python<'py>,
+    code: i32,
+    reason: Option<&str>,
+    flags: Flags,
+) -> PyResult<Bound<'py, PyAny>> {
+    let options = PyDict::new(py);
+    if flags.fatal {
+        options.set_item(intern!(py, "fatal"), true)?;
+    }
+    if flags.retriable {
+        options.set_item(intern!(py, "retriable"), true)?;
+    }
+    if flags.txn_requires_abort {
+        options.set_item(intern!(py, "txn_requires_abort"), true)?;
+    }
+    let class = types(py)?.kafka_error.bind(py);
+    class.call((code, reason), Some(&options))
+}
+
+/// `KafkaException(error)`.
+pub(crate) fn exception(py: Python<'_>, error: Bound<'_, PyAny>) -> PyErr {
+    match types(py) {
+        Ok(types) => PyErr::from_type(types.kafka_exception.bind(py).clone(), (error.unbind(),)),
+        Err(failure) => failure,
+    }
+}
+
+/// `KafkaException` with a code and a sentence.
+pub(crate) fn refused(py: Python<'_>, code: i32, reason: &str) -> PyErr {
+    match kafka_error(py, code, Some(reason), Flags::default()) {
+        Ok(error) => exception(py, error),
+        Err(failure) => failure,
+    }
+}
+
+/// The `KafkaError` of an error of the engine; `None` for those that confluent-kafka-python has other exceptions for.
+pub(crate) fn error_of<'py>(py: Python<'py>, error: &Error) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let code = match error {
+        Error::Kafka { code, .. } => code.number(),
+        Error::TimedOut { .. } => TIMED_OUT,
+        Error::QueueFull { .. } => QUEUE_FULL,
+        Error::Config(_) | Error::Argument { .. } => INVALID_ARG,
+        Error::NotAssigned { .. } | Error::Stale { .. } => STATE,
+        Error::Closed { .. } | Error::Forked { .. } => return Ok(None),
+        _ => FAIL,
+    };
+    let flags = Flags {
+        fatal: error.is_fatal(),
+        ..Flags::default()
+    };
+    kafka_error(py, code, Some(&error.to_string()), flags).map(Some)
+}
+
+/// The exception for an error of the engine. `closed` is what a closed handle says.
+pub(crate) fn raise(py: Python<'_>, error: &Error, closed: &'static str) -> PyErr {
+    match error_of(py, error) {
+        Ok(Some(error)) => exception(py, error),
+        Ok(None) if matches!(error, Error::Closed { .. }) => PyRuntimeError::new_err(closed),
+        Ok(None) => PyRuntimeError::new_err(error.to_string()),
+        Err(failure) => failure,
+    }
+}
