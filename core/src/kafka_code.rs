@@ -68,6 +68,91 @@ const FATAL: &[i32] = &[
     90,   // PRODUCER_FENCED
 ];
 
+/// Codes that Kafka has and the linked librdkafka has no name for: a newer broker may answer with them.
+const NEWER: &[(i32, &str, &str)] = &[
+    (
+        103,
+        "INCONSISTENT_TOPIC_ID",
+        "Broker: Topic id differs from the log's",
+    ),
+    (
+        114,
+        "MISMATCHED_ENDPOINT_TYPE",
+        "Broker: Request sent to the wrong type of endpoint",
+    ),
+    (
+        115,
+        "UNSUPPORTED_ENDPOINT_TYPE",
+        "Broker: Unsupported type of endpoint",
+    ),
+    (
+        116,
+        "UNKNOWN_CONTROLLER_ID",
+        "Broker: Unknown controller id",
+    ),
+    (
+        119,
+        "INVALID_REGISTRATION",
+        "Broker: Invalid broker or controller registration",
+    ),
+    (
+        120,
+        "TRANSACTION_ABORTABLE",
+        "Broker: The transaction must be aborted",
+    ),
+    (
+        121,
+        "INVALID_RECORD_STATE",
+        "Broker: Record state does not allow the acknowledgement",
+    ),
+    (
+        122,
+        "SHARE_SESSION_NOT_FOUND",
+        "Broker: Unknown share session",
+    ),
+    (
+        123,
+        "INVALID_SHARE_SESSION_EPOCH",
+        "Broker: Invalid share session epoch",
+    ),
+    (
+        124,
+        "FENCED_STATE_EPOCH",
+        "Broker: Share coordinator's state epoch is fenced",
+    ),
+    (125, "INVALID_VOTER_KEY", "Broker: Voter key does not match"),
+    (126, "DUPLICATE_VOTER", "Broker: Voter exists already"),
+    (127, "VOTER_NOT_FOUND", "Broker: Unknown voter"),
+    (
+        128,
+        "INVALID_REGULAR_EXPRESSION",
+        "Broker: Invalid regular expression",
+    ),
+    (
+        130,
+        "STREAMS_INVALID_TOPOLOGY",
+        "Broker: Invalid streams topology",
+    ),
+    (
+        131,
+        "STREAMS_INVALID_TOPOLOGY_EPOCH",
+        "Broker: Invalid streams topology epoch",
+    ),
+    (
+        132,
+        "STREAMS_TOPOLOGY_FENCED",
+        "Broker: Streams topology epoch is fenced",
+    ),
+    (
+        133,
+        "SHARE_SESSION_LIMIT_REACHED",
+        "Broker: Too many share sessions",
+    ),
+];
+
+/// Names of librdkafka's enum that mark its ends and are no codes.
+const MARKERS: &[&str] = &["_BEGIN", "_END", "END_ALL"];
+
 const PREFIX: &str = "RD_KAFKA_RESP_ERR_";
 
 /// librdkafka's codes lie within these numbers (its enum leaves gaps).
@@ -77,11 +162,21 @@ const HIGHEST: i32 = 300;
 fn table() -> &'static HashMap<i32, KafkaCode> {
     static TABLE: OnceLock<HashMap<i32, KafkaCode>> = OnceLock::new();
     TABLE.get_or_init(|| {
+        let newer = NEWER.iter().map(|&(number, name, description)| {
+            let retriable = RETRIABLE_AT_BROKER.contains(&number);
+            (
+                number,
+                KafkaCode::new(number, name, description, retriable, false),
+            )
+        });
         (LOWEST..=HIGHEST)
             .filter_map(|number| {
                 let native = RDKafkaRespErr::try_from(number).ok()?;
                 let name = format!("{native:?}");
                 let name = name.strip_prefix(PREFIX).unwrap_or(&name);
+                if MARKERS.contains(&name) {
+                    return None;
+                }
                 // "TopicAlreadyExists (Broker: Topic already exists)": the sentence is what err2str gave.
                 let shown = RDKafkaErrorCode::from(native).to_string();
                 let description = shown
@@ -98,8 +193,17 @@ fn table() -> &'static HashMap<i32, KafkaCode> {
                 );
                 Some((number, code))
             })
+            .chain(newer)
             .collect()
     })
+}
+
+/// Every code, by number: librdkafka's, and those that only newer brokers answer with.
+#[must_use]
+pub fn kafka_codes() -> Vec<KafkaCode> {
+    let mut codes: Vec<KafkaCode> = table().values().copied().collect();
+    codes.sort_unstable_by_key(KafkaCode::number);
+    codes
 }
 
 /// The code of a number, from librdkafka or from the protocol.
@@ -184,6 +288,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_code_is_added_only_while_librdkafka_has_none() {
+        for (number, name, _) in NEWER {
+            let native = RDKafkaRespErr::try_from(*number).map(|native| format!("{native:?}"));
+            let known = native.is_ok_and(|native| !native.ends_with("_END_ALL"));
+            assert!(!known, "{name}: librdkafka's own name and text replace it");
+        }
+        let numbers: Vec<i32> = kafka_codes().iter().map(KafkaCode::number).collect();
+        assert!(numbers.is_sorted() && numbers.contains(&133));
+    }
+
+    #[test]
     fn names_and_sentences_are_librdkafkas_own() {
         let cases = [
             (-185, "_TIMED_OUT", "Local: Timed out"),
@@ -216,7 +331,8 @@ mod tests {
         }
         let mut names: Vec<_> = table().values().map(KafkaCode::name).collect();
         let count = names.len();
-        assert!(count > 150, "{count}");
+        assert!(count > 170, "{count}");
+        assert!(names.iter().all(|name| !MARKERS.contains(name)));
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);

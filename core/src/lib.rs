@@ -61,6 +61,7 @@ mod clock;
 mod error;
 pub mod log;
 mod partition;
+pub mod partitioner;
 mod ready;
 mod signal;
 mod sync;
@@ -104,6 +105,7 @@ pub use config::{
 };
 pub use consumer::{Consumer, RebalanceListener};
 pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Result, Severity};
+pub use kafka_code::kafka_codes;
 pub use native::librdkafka_version;
 pub use parallel::{Dispatcher, HandlerError, OnFailure, Order, ProcessOptions, Processing};
 pub use partition::{Generation, Offset, TopicInfo, TopicPartition, TopicPartitionOffset};

@@ -19,6 +19,7 @@ mod dispatcher;
 mod embedded;
 mod errors;
 mod json;
+mod kafka;
 mod lifecycle;
 mod log;
 mod partition;
@@ -51,6 +52,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(settings::config_explain, module)?)?;
     module.add_function(wrap_pyfunction!(settings::config_table, module)?)?;
     module.add_function(wrap_pyfunction!(json::has_long_number, module)?)?;
+    module.add_function(wrap_pyfunction!(kafka::kafka_codes, module)?)?;
+    module.add_function(wrap_pyfunction!(kafka::partition_of, module)?)?;
     module.add_function(wrap_pyfunction!(log::set_log_sink, module)?)?;
     module.add_function(wrap_pyfunction!(lifecycle::at_exit, module)?)?;
     module.add_function(wrap_pyfunction!(lifecycle::after_fork_in_child, module)?)?;

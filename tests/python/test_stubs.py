@@ -16,7 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_stubtest_agrees_with_an_empty_allowlist() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "mypy.stubtest", "tidegate._core", "--mypy-config-file", "python/pyproject.toml"],
+        [
+            sys.executable,
+            "-m",
+            "mypy.stubtest",
+            "tidegate._core",
+            "tidegate.confluent",
+            "--mypy-config-file",
+            "python/pyproject.toml",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
