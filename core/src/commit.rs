@@ -18,6 +18,9 @@ pub(crate) type CommitReply = Sender<Result<Vec<CommitOffset>>>;
 /// A commit that stands in the way of a rebalance, of a close or of the timer's next one is waited for so long.
 pub(crate) const COMMIT_WAIT_US: u64 = 5_000_000;
 
+/// The broker takes less metadata (`offset.metadata.max.bytes`).
+const METADATA_TOO_LARGE: i32 = 12;
+
 /// Who wants a commit.
 #[derive(Debug)]
 pub(crate) enum Asker {
@@ -221,9 +224,14 @@ impl Committer {
         let whole_request_failed = error.is_some();
         for offset in &request.offsets {
             match failed_of(offset) {
-                Some(failed) => error = error.or_else(|| Some(failed.clone())),
+                Some(failed) => {
+                    if failed.kafka_code().map(|code| code.number()) == Some(METADATA_TOO_LARGE) {
+                        assignment.map_refused(&offset.topic_partition);
+                    }
+                    error = error.or_else(|| Some(failed.clone()));
+                }
                 None if whole_request_failed => {}
-                None => assignment.confirm(id, &offset.topic_partition, offset.offset),
+                None => assignment.confirm(id, offset),
             }
         }
         if matches!(request.asker, Asker::Poller) && error.as_ref().is_some_and(passes) {

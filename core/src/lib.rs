@@ -74,6 +74,7 @@ pub mod config;
 mod kafka_code;
 mod level;
 mod native;
+mod offset_map;
 mod queue;
 mod record;
 pub mod stats;

@@ -272,7 +272,7 @@ impl<S: Source> Poller<S> {
                 let _ = reply.send(self.set_paused(&partitions, paused));
             }
             Command::Commit { offsets, reply } => {
-                let offsets = offsets.unwrap_or_else(|| self.assignment.uncommitted(None));
+                let offsets = offsets.unwrap_or_else(|| self.uncommitted(None));
                 let id = self.request();
                 let asker = Asker::Application(reply);
                 self.committer
@@ -472,12 +472,20 @@ impl<S: Source> Poller<S> {
 
     /// Commits everything finished without anybody waiting for it.
     pub(crate) fn commit_finished(&mut self, now_us: u64) {
-        let offsets = self.assignment.uncommitted(None);
+        let offsets = self.uncommitted(None);
         if !offsets.is_empty() {
             let id = self.request();
             self.committer
                 .send(&mut self.source, id, offsets, Asker::Timer, now_us);
         }
+    }
+
+    /// What is finished and not confirmed as committed, with maps if [`Consumer::process`](crate::Consumer::process) wants them.
+    pub(crate) fn uncommitted(&mut self, only: Option<&[TopicPartition]>) -> Vec<CommitOffset> {
+        let limit_bytes = self.shared.offset_map_bytes();
+        let (offsets, left_out) = self.assignment.uncommitted(only, limit_bytes);
+        self.shared.stats.offset_maps_left_out.add(left_out);
+        offsets
     }
 
     /// Enforces `max.poll.interval.ms` against the application, which is neither waiting for records nor finishing any.

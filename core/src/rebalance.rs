@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
+use crate::assignment::Committed;
 use crate::commit::{Asker, Awaited, AwaitedCommit, COMMIT_WAIT_US};
 use crate::error::Error;
 use crate::log;
@@ -274,15 +275,23 @@ impl<S: Source> Poller<S> {
         let mut fetches = Vec::with_capacity(starts.len());
         let mut committed = Vec::with_capacity(starts.len());
         for (partition, start) in starts {
-            let (offset, known, confirmed) = match *start {
-                StartPosition::Committed(offset) => (Offset::At(offset), offset, Some(offset)),
+            let (offset, known, confirmed) = match start {
+                StartPosition::Committed(offset, metadata) => {
+                    let confirmed = Committed::new(*offset, metadata.clone());
+                    (Offset::At(*offset), *offset, Some(confirmed))
+                }
                 StartPosition::Resolved(offset) => {
                     new_starts = true;
-                    (Offset::At(offset), offset, None)
+                    (Offset::At(*offset), *offset, None)
                 }
                 StartPosition::Unknown => (Offset::Stored, UNKNOWN, None),
             };
-            let cell = Arc::new(PartitionCell::new(partition.clone(), generation, known));
+            let mut cell = PartitionCell::new(partition.clone(), generation, known);
+            if let Some(map) = confirmed.as_ref().and_then(Committed::map) {
+                let epoch = map.leader_epoch().unwrap_or(-1);
+                cell = cell.with_map(map.done().to_vec(), epoch);
+            }
+            let cell = Arc::new(cell);
             fetches.push(FetchStart { cell, offset });
             committed.push(confirmed);
         }
@@ -492,7 +501,7 @@ impl<S: Source> Poller<S> {
         now_us: u64,
     ) -> AwaitedCommit {
         let offsets = if self.settings.auto_commit {
-            self.assignment.uncommitted(only)
+            self.uncommitted(only)
         } else {
             Vec::new()
         };

@@ -3,7 +3,7 @@
 //! Everything is an atomic, a channel, or a lock held for a few instructions and never while user code runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::{Mutex, RwLock};
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     answers: AtomicU64,
     subscribed: AtomicBool,
     closing: AtomicBool,
+    /// How long the maps of finished offsets may be that go with commits; 0 for none.
+    offset_map_bytes: AtomicUsize,
 }
 
 impl Shared {
@@ -77,6 +79,7 @@ impl Shared {
             answers: AtomicU64::new(0),
             subscribed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            offset_map_bytes: AtomicUsize::new(0),
         };
         (Arc::new(shared), receiver)
     }
@@ -167,6 +170,14 @@ impl Shared {
 
     pub(crate) fn set_closing(&self) {
         self.closing.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_offset_map_bytes(&self, bytes: usize) {
+        self.offset_map_bytes.store(bytes, Ordering::SeqCst);
+    }
+
+    pub(crate) fn offset_map_bytes(&self) -> usize {
+        self.offset_map_bytes.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -203,6 +203,7 @@ metrics! {
     queue_full_waits: Counter, "waits", "Times the poller stopped taking records because the byte budget was used up.";
     commits_ok: Counter, "commits", "Commits the broker accepted.";
     commits_failed: Counter, "commits", "Commits that failed; what they held is committed again later.";
+    offset_maps_left_out: Counter, "maps", "Commits of a partition by process() that went without the map of what is done beyond the committed offset, because it was too long; a restart repeats that.";
     commit_latency_us: Histogram, "us", "Time from a commit's request to its answer.";
     queue_wait_us: Histogram, "us", "Time a batch waited between the poller and the application.";
     rebalances_assigned: Counter, "rebalances", "Assignments, also of no partition.";

@@ -11,12 +11,15 @@
 //!   for the records before that place.
 //! - Whoever takes the partition away sees what is in hand, or whoever hands out sees that it is taken away.
 //! - Completing in order is one compare-and-swap; the lock is taken only for what is completed ahead of the watermark.
+//! - What a predecessor's map says is done ([`PartitionCell::with_map`]) finishes nothing by itself: a record counts as finished when it
+//!   was read and recognised, so a log that was truncated meanwhile is noticed first.
 //! - A closed cell stays valid: acknowledging a stale record changes a cell that nobody commits any more.
 //!
 //! Any thread may call any function, except [`PartitionCell::deliver`] and [`PartitionCell::deliver_next`]: one thread at a
 //! time hands out.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::partition::{Generation, TopicPartition};
@@ -37,6 +40,26 @@ pub(crate) enum CellState {
     Revoking = 1,
     /// The partition is gone, or was sought: nothing counts any more.
     Closed = 2,
+}
+
+/// What was finished above the committed offset before this assignment, as the commit's metadata said.
+#[derive(Debug, Default)]
+struct Mapped {
+    /// What is left of it, in order: what was read is taken off the front.
+    done: Vec<Range<i64>>,
+    /// Records of later epochs are others than the ones that are done; -1 for unknown.
+    leader_epoch: i32,
+}
+
+/// What may be committed at one moment: see [`PartitionCell::snapshot`].
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// The low watermark, or [`UNKNOWN`].
+    pub(crate) finished: i64,
+    /// What is finished above it; ranges may overlap.
+    pub(crate) done: Vec<Range<i64>>,
+    /// The latest that anything of it was written under; -1 for unknown.
+    pub(crate) leader_epoch: i32,
 }
 
 /// One partition in one generation.
@@ -61,6 +84,11 @@ pub(crate) struct PartitionCell {
     released: Mutex<BTreeMap<i64, i64>>,
     /// Next offset to come from the source; only the poller uses it.
     fetched: AtomicI64,
+    /// The latest leader epoch of what was taken in for handling; -1 for unknown.
+    leader_epoch: AtomicI64,
+    mapped: Mutex<Mapped>,
+    /// There is something in `mapped`.
+    has_map: AtomicBool,
     /// The cell before the source went back, and to where. Its records from there on count no more.
     before: Option<(Arc<PartitionCell>, i64)>,
 }
@@ -84,7 +112,90 @@ impl PartitionCell {
             ahead_completions: AtomicU64::new(0),
             released: Mutex::new(BTreeMap::new()),
             fetched: AtomicI64::new(start),
+            leader_epoch: AtomicI64::new(-1),
+            mapped: Mutex::new(Mapped::default()),
+            has_map: AtomicBool::new(false),
             before: None,
+        }
+    }
+
+    /// A cell of which `done` is finished already, if the records there are not of a later leader epoch.
+    pub(crate) fn with_map(self, done: Vec<Range<i64>>, leader_epoch: i32) -> PartitionCell {
+        PartitionCell {
+            leader_epoch: AtomicI64::new(i64::from(leader_epoch)),
+            has_map: AtomicBool::new(!done.is_empty()),
+            mapped: Mutex::new(Mapped { done, leader_epoch }),
+            ..self
+        }
+    }
+
+    /// Which of these rows, read in this order under `leader_epoch`, were finished before this assignment. The rows must all be
+    /// asked about, and once: what was read is forgotten.
+    pub(crate) fn rows_done_before(&self, offsets: &[i64], leader_epoch: i32) -> Vec<Range<usize>> {
+        let noted = i64::from(leader_epoch);
+        if noted > self.leader_epoch.load(Ordering::Relaxed) {
+            self.leader_epoch.store(noted, Ordering::Relaxed);
+        }
+        if !self.has_map.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut mapped = self.mapped.lock();
+        if mapped.leader_epoch >= 0 && leader_epoch > mapped.leader_epoch {
+            // A leader wrote this that came after everything the map tells of. From here on the log is another one.
+            mapped.done.clear();
+        }
+        let mut rows: Vec<Range<usize>> = Vec::new();
+        let mut passed = 0;
+        for (row, &offset) in offsets.iter().enumerate() {
+            while mapped
+                .done
+                .get(passed)
+                .is_some_and(|range| range.end <= offset)
+            {
+                passed += 1;
+            }
+            match mapped.done.get(passed) {
+                None => break,
+                Some(range) if offset < range.start => {}
+                Some(_) => match rows.last_mut() {
+                    Some(last) if last.end == row => last.end = row + 1,
+                    _ => rows.push(row..row + 1),
+                },
+            }
+        }
+        mapped.done.drain(..passed);
+        self.has_map
+            .store(!mapped.done.is_empty(), Ordering::Release);
+        rows
+    }
+
+    /// In how many pieces the offsets above the watermark are finished, about.
+    pub(crate) fn pieces_ahead(&self) -> usize {
+        self.ahead_len.load(Ordering::Relaxed)
+    }
+
+    /// The low watermark and what is finished above it, of one moment.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        // Nothing enters or leaves while it is held; the watermark is read once.
+        let ahead = self.ahead.lock();
+        let finished = self.finished();
+        let is_behind = |(before, place): &(Arc<PartitionCell>, i64)| before.finished() < *place;
+        if finished == UNKNOWN || self.before.as_ref().is_some_and(is_behind) {
+            // What is ahead belongs to a log that begins further on.
+            return Snapshot {
+                finished,
+                done: Vec::new(),
+                leader_epoch: -1,
+            };
+        }
+        let mut done: Vec<_> = ahead.iter().map(|(&start, &end)| start..end).collect();
+        if self.has_map.load(Ordering::Acquire) {
+            done.extend(self.mapped.lock().done.iter().cloned());
+        }
+        Snapshot {
+            finished,
+            done,
+            leader_epoch: self.leader_epoch.load(Ordering::Relaxed) as i32,
         }
     }
 

@@ -33,7 +33,7 @@ impl Dispatcher {
     #[new]
     #[pyo3(signature = (
         consumer, *, order, max_in_flight, max_queued, max_bytes, max_attempts, backoff, max_backoff, park_retries, on_failure,
-        dead_letter_topic
+        dead_letter_topic, offset_map_bytes=4096
     ))]
     #[allow(clippy::too_many_arguments, reason = "Python's keywords, one each")]
     fn new(
@@ -49,6 +49,7 @@ impl Dispatcher {
         park_retries: bool,
         on_failure: &str,
         dead_letter_topic: Option<String>,
+        offset_map_bytes: usize,
     ) -> PyResult<Dispatcher> {
         let core = Arc::clone(&consumer.get().client(py)?.core);
         let mut options = ProcessOptions::default();
@@ -65,6 +66,7 @@ impl Dispatcher {
         options.backoff = seconds(backoff)?;
         options.max_backoff = seconds(max_backoff)?;
         options.park_retries = park_retries;
+        options.offset_map_bytes = offset_map_bytes;
         options.on_failure = match (dead_letter_topic, on_failure) {
             (Some(topic), _) => {
                 let consumer = Arc::clone(&core);

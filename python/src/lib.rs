@@ -22,6 +22,7 @@ mod json;
 mod kafka;
 mod lifecycle;
 mod log;
+mod offset_map;
 mod partition;
 mod payload;
 mod producer;
@@ -54,6 +55,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json::has_long_number, module)?)?;
     module.add_function(wrap_pyfunction!(kafka::kafka_codes, module)?)?;
     module.add_function(wrap_pyfunction!(kafka::partition_of, module)?)?;
+    module.add_function(wrap_pyfunction!(offset_map::offset_map, module)?)?;
     module.add_function(wrap_pyfunction!(log::set_log_sink, module)?)?;
     module.add_function(wrap_pyfunction!(lifecycle::at_exit, module)?)?;
     module.add_function(wrap_pyfunction!(lifecycle::after_fork_in_child, module)?)?;

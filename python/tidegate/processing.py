@@ -64,6 +64,7 @@ class ProcessingOptions(TypedDict, total=False):
     give_up_on: tuple[type[Exception], ...]
     dead_letter_topic: str | None
     on_failure: str
+    offset_map_bytes: int
 
 
 def process(
@@ -81,6 +82,7 @@ def process(
     give_up_on: tuple[type[Exception], ...] = (),
     dead_letter_topic: str | None = None,
     on_failure: str = "stop",
+    offset_map_bytes: int = 4096,
 ) -> Processing:
     """Handle the consumer's records in the background until `stop()`, `consumer.close()` or an error.
 
@@ -104,6 +106,9 @@ def process(
         on_failure: without a dead-letter topic: `stop` (processing ends, `wait()` raises, the record comes again after a
             restart) or `skip` (it is logged and finished).
 
+        offset_map_bytes: how much metadata a commit may carry about what is done beyond the committed offset, so that a restart does
+            not repeat it; 0 for none. The broker must take as much (`offset.metadata.max.bytes`, 4096 unless changed).
+
     A handler may raise `Retry(after=seconds)`. A BaseException that is no Exception (KeyboardInterrupt, SystemExit) ends the
     processing and leaves the record unfinished.
 
@@ -124,6 +129,7 @@ def process(
         _check_count("max_attempts", max_attempts)
     for name, seconds in (("backoff", backoff), ("max_backoff", max_backoff)):
         _check_seconds(name, seconds)
+    _check_number("offset_map_bytes", offset_map_bytes, 0, 65_536)
     _check_kinds(give_up_on)
     _check_topic(dead_letter_topic)
     loop = None
@@ -144,6 +150,7 @@ def process(
         park_retries=bool(park_retries),
         on_failure=on_failure,
         dead_letter_topic=dead_letter_topic,
+        offset_map_bytes=offset_map_bytes,
     )
     return Processing(consumer, dispatcher, handler, max_in_flight, give_up_on, loop)
 
@@ -473,6 +480,13 @@ def _check_count(name: str, value: object) -> None:
         raise _core.ArgumentTypeError(f"{name}: {value!r} is no whole number; use 1 or more")
     if not 1 <= value <= 1_000_000_000_000:
         raise _core.ArgumentError(f"{name}: {value} cannot be; use 1 or more")
+
+
+def _check_number(name: str, value: object, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _core.ArgumentTypeError(f"{name}: {value!r} is no whole number; use {least} to {most}")
+    if not least <= value <= most:
+        raise _core.ArgumentError(f"{name}: {value} cannot be; use {least} to {most}")
 
 
 def _check_seconds(name: str, value: object) -> None:

@@ -142,6 +142,8 @@ impl Dispatcher {
             consumer,
             options,
         });
+        let shared = dispatcher.consumer.shared();
+        shared.set_offset_map_bytes(dispatcher.options.offset_map_bytes);
         let fetching = Arc::clone(&dispatcher);
         let thread = std::thread::Builder::new()
             .name("tidegate-intake".into())
@@ -473,7 +475,12 @@ impl Dispatcher {
             let ledger = state.ledger();
             let waiting =
                 (ledger.queued + ledger.retry_wait + ledger.dead_letters_pending) as usize;
-            let room = self.options.max_queued.saturating_sub(waiting);
+            let most = match state.is_map_pressing(self.options.offset_map_bytes) {
+                // The fewer records are unfinished, the fewer pieces a map has.
+                true => self.options.max_queued.min(self.options.max_in_flight),
+                false => self.options.max_queued,
+            };
+            let room = most.saturating_sub(waiting);
             if room > 0 && state.held_bytes() < self.options.max_bytes {
                 return Some((room, if waiting > 0 { LOOK } else { IDLE }));
             }

@@ -10,6 +10,8 @@ pub struct Ledger {
     pub done: u64,
     /// Confirmed by the dead-letter topic and acknowledged.
     pub dead_lettered: u64,
+    /// Done before this assignment, as the committed offset's map says: not handled again.
+    pub skipped: u64,
     /// Given back because their partition was revoked, lost or sought before they were done, or handled too late for it.
     pub stale: u64,
     /// Given back unfinished: the application stopped first.
@@ -34,11 +36,12 @@ impl Ledger {
 
     /// Every count with its name.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 9] {
+    pub fn counts(&self) -> [(&'static str, u64); 10] {
         [
             ("received", self.received),
             ("done", self.done),
             ("dead_lettered", self.dead_lettered),
+            ("skipped", self.skipped),
             ("stale", self.stale),
             ("returned", self.returned),
             ("queued", self.queued),

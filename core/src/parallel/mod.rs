@@ -8,8 +8,9 @@
 mod dispatcher;
 mod ledger;
 mod letters;
+mod parts;
 mod process;
-mod state;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use crate::consumer::Consumer;
 use crate::error::{Error, Result};
 use crate::producer::Producer;
 
+pub use crate::offset_map::{LONGEST_MAP_BYTES, OffsetMap, OffsetMapError};
 pub use dispatcher::{Dispatcher, Outcome, StopReport};
 pub use ledger::Ledger;
 pub use process::{HandlerError, Processing};
@@ -99,6 +101,10 @@ pub struct ProcessOptions {
     pub park_retries: bool,
     /// What becomes of a record that has failed for good.
     pub on_failure: OnFailure,
+    /// The most bytes of metadata that a commit may carry about what is done beyond the committed offset, so that a restart does not
+    /// repeat it ([`OffsetMap`]); 0 for none. The broker must take as much (`offset.metadata.max.bytes`, 4096 by default). From three
+    /// quarters of it on, fewer records are taken in; a map that is longer is left out, which costs repetitions and nothing else.
+    pub offset_map_bytes: usize,
 }
 
 impl Default for ProcessOptions {
@@ -113,6 +119,7 @@ impl Default for ProcessOptions {
             max_backoff: Duration::from_secs(30),
             park_retries: false,
             on_failure: OnFailure::Stop,
+            offset_map_bytes: 4096,
         }
     }
 }
@@ -140,6 +147,18 @@ impl ProcessOptions {
                 "max_attempts",
                 "a record that is never tried cannot be handled",
                 "use 1 or more, or none to try until it succeeds",
+            ));
+        }
+        if self.offset_map_bytes > LONGEST_MAP_BYTES {
+            return Err(Error::argument(
+                "offset_map_bytes",
+                format!(
+                    "no broker takes {} bytes of metadata",
+                    self.offset_map_bytes
+                ),
+                format!(
+                    "use what the broker's offset.metadata.max.bytes says (4096 by default), at most {LONGEST_MAP_BYTES}, or 0 for none"
+                ),
             ));
         }
         if self.backoff > self.max_backoff {

@@ -11,139 +11,19 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, RandomState};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::batch::RecordBatch;
+use crate::offset_map::OffsetMap;
 use crate::parallel::Order;
 use crate::parallel::ledger::Ledger;
+pub(crate) use crate::parallel::parts::Answer;
+use crate::parallel::parts::{Hashed, Held, Lane, NONE, Shard, Slot, Stage};
+pub use crate::parallel::parts::{Ticket, Work};
 use crate::partition::TopicPartition;
 use crate::tracker::PartitionCell;
-
-/// No slot, no shard.
-const NONE: u32 = u32::MAX;
-
-/// A record that is with a handler; good for one answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ticket {
-    slot: u32,
-    life: u32,
-}
-
-impl Ticket {
-    /// As one number, for faces that have no type for it.
-    #[must_use]
-    pub fn to_bits(self) -> u64 {
-        u64::from(self.life) << 32 | u64::from(self.slot)
-    }
-
-    /// The ticket of [`Ticket::to_bits`].
-    #[must_use]
-    pub fn from_bits(bits: u64) -> Ticket {
-        Ticket {
-            slot: bits as u32,
-            life: (bits >> 32) as u32,
-        }
-    }
-}
-
-/// A record to be handled.
-#[derive(Debug, Clone)]
-pub struct Work {
-    /// To answer with.
-    pub ticket: Ticket,
-    /// The batch that it is a row of.
-    pub batch: RecordBatch,
-    /// Its row.
-    pub row: usize,
-    /// How often it was with a handler before.
-    pub attempts: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Free,
-    Queued,
-    InFlight,
-    RetryWait,
-    /// On its way to the dead-letter topic.
-    DeadLetter,
-}
-
-#[derive(Debug)]
-struct Slot {
-    stage: Stage,
-    /// How often this slot was used: an answer for an earlier record in it is recognised.
-    life: u32,
-    batch: u32,
-    row: u32,
-    shard: u32,
-    next: u32,
-    attempts: u32,
-}
-
-#[derive(Debug)]
-struct Held {
-    records: RecordBatch,
-    /// Rows that are not settled.
-    left: u32,
-}
-
-#[derive(Debug)]
-struct Shard {
-    head: u32,
-    tail: u32,
-    /// Its place in `by_key`.
-    key: u64,
-    lane: u32,
-    /// One after the other; otherwise its records have no order.
-    ordered: bool,
-    /// How many of its records are with handlers or wait for a retry in their place.
-    busy: u32,
-    /// In its lane's queue.
-    listed: bool,
-    /// Not in `free_shards`.
-    alive: bool,
-}
-
-/// One partition: shards whose next record may be handed out.
-#[derive(Debug)]
-struct Lane {
-    ready: VecDeque<u32>,
-    /// In the rotation.
-    listed: bool,
-    /// Its latest assignment.
-    cell: Arc<PartitionCell>,
-}
-
-/// Keys are hashes already.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-/// The answer for a record that is with a handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// Handled.
-    Done,
-    /// To be handled again at that time; `park` lets its shard go on meanwhile.
-    Retry { due_us: u64, park: bool },
-    /// Failed for good: its copy goes to the dead-letter topic, and its shard goes on.
-    DeadLetter,
-    /// Neither done nor failed: it is given back and comes again after a restart.
-    Return,
-}
 
 /// The state machine.
 #[derive(Debug)]
@@ -212,15 +92,42 @@ impl State {
         self.ledger.queued += count as u64;
         self.bytes += records.size_bytes();
         let batch = self.add_batch(records.clone(), count as u32);
-        let mut row = 0;
+        let mut first = 0;
         for (run, rows) in records.run_parts() {
             let lane = self.lane(&run.cell);
-            for _ in rows {
-                let shard = self.shard_for(lane, &records, row);
-                self.append(shard, batch, row as u32);
-                row += 1;
+            let rows = first..first + rows.len();
+            first = rows.end;
+            let offsets = &records.offsets()[rows.clone()];
+            let done = run.cell.rows_done_before(offsets, run.leader_epoch);
+            let mut from = rows.start;
+            for done in done
+                .into_iter()
+                .map(|done| done.start + rows.start..done.end + rows.start)
+            {
+                self.append_all(lane, batch, &records, from..done.start);
+                from = done.end;
+                self.skip(batch, &records, done);
             }
+            self.append_all(lane, batch, &records, from..rows.end);
         }
+    }
+
+    fn append_all(&mut self, lane: u32, batch: u32, records: &RecordBatch, rows: Range<usize>) {
+        for row in rows {
+            let shard = self.shard_for(lane, records, row);
+            self.append(shard, batch, row as u32);
+        }
+    }
+
+    /// Rows that were done before this assignment.
+    fn skip(&mut self, batch: u32, records: &RecordBatch, rows: Range<usize>) {
+        let count = rows.len() as u64;
+        self.ledger.queued -= count;
+        match records.acknowledge_rows(rows) {
+            Ok(()) => self.ledger.skipped += count,
+            Err(_) => self.ledger.stale += count,
+        }
+        self.let_go(batch, count as u32);
     }
 
     fn add_batch(&mut self, records: RecordBatch, left: u32) -> u32 {
@@ -582,16 +489,36 @@ impl State {
         let entry = &mut self.slots[slot as usize];
         entry.stage = Stage::Free;
         entry.life = entry.life.wrapping_add(1);
-        let batch = entry.batch as usize;
+        let batch = entry.batch;
         self.free_slots.push(slot);
-        if let Some(held) = &mut self.batches[batch] {
-            held.left -= 1;
+        self.let_go(batch, 1);
+    }
+
+    /// So many rows of a batch are settled.
+    fn let_go(&mut self, batch: u32, rows: u32) {
+        if let Some(held) = &mut self.batches[batch as usize] {
+            held.left -= rows;
             if held.left == 0 {
                 self.bytes -= held.records.size_bytes();
-                self.batches[batch] = None;
-                self.free_batches.push(batch as u32);
+                self.batches[batch as usize] = None;
+                self.free_batches.push(batch);
             }
         }
+    }
+
+    /// True when the map of what is done of a partition takes up most of `limit_bytes`, so that fewer records should be begun.
+    pub(crate) fn is_map_pressing(&self, limit_bytes: usize) -> bool {
+        let slow_bytes = limit_bytes * 3 / 4;
+        // So few pieces take less, however far apart they are (below a thousand million offsets).
+        let few = slow_bytes * 3 / 4 / 10;
+        self.lanes.iter().any(|lane| {
+            if limit_bytes == 0 || lane.cell.pieces_ahead() < few || !lane.cell.is_live() {
+                return false;
+            }
+            let snapshot = lane.cell.snapshot();
+            let map = OffsetMap::from_done(snapshot.finished, None, snapshot.done);
+            map.encoded_bytes() >= slow_bytes
+        })
     }
 
     /// Gives back what waits and whose partition was taken away, so that a revoke need not wait for it.

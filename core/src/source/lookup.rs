@@ -11,7 +11,7 @@ use rdkafka::consumer::Consumer as _;
 use crate::error::Result;
 use crate::kafka_code;
 use crate::partition::{Offset, TopicPartition};
-use crate::source::kafka::Client;
+use crate::source::kafka::{Client, metadata};
 use crate::source::{RequestId, SourceEvent, StartPosition};
 
 /// Each question to the broker waits so long; the poller asks again after a failure.
@@ -72,29 +72,32 @@ fn resolve(
     for partition in partitions {
         asked.add_partition(&partition.topic, partition.partition);
     }
-    let committed = offsets(
-        &client
-            .committed_offsets(asked, TIMEOUT)
-            .map_err(|error| kafka_code::error(&error, "look up committed offsets"))?,
-        "look up the committed offset",
-    )?;
+    let answer = client
+        .committed_offsets(asked, TIMEOUT)
+        .map_err(|error| kafka_code::error(&error, "look up committed offsets"))?;
+    let metadata = metadata(&answer);
+    let committed: Vec<_> = offsets(&answer, "look up the committed offset")?
+        .into_iter()
+        .zip(metadata)
+        .collect();
+    let start_of = |offset: i64, metadata| StartPosition::Committed(offset, metadata);
     let logical = match reset {
         Reset::Beginning => rdkafka::Offset::Beginning,
         Reset::End => rdkafka::Offset::End,
         Reset::Never => {
             return Ok(committed
                 .into_iter()
-                .map(|(partition, offset)| {
-                    (
-                        partition,
-                        offset.map_or(StartPosition::Unknown, StartPosition::Committed),
-                    )
+                .map(|((partition, offset), metadata)| {
+                    let start =
+                        offset.map_or(StartPosition::Unknown, |offset| start_of(offset, metadata));
+                    (partition, start)
                 })
                 .collect());
         }
     };
     let mut missing = TopicPartitionList::new();
-    for (partition, _) in committed.iter().filter(|(_, offset)| offset.is_none()) {
+    let unknown = committed.iter().map(|(found, _)| found);
+    for (partition, _) in unknown.filter(|(_, offset)| offset.is_none()) {
         missing
             .add_partition_offset(&partition.topic, partition.partition, logical)
             .map_err(|error| kafka_code::error(&error, "look up the start position"))?;
@@ -112,9 +115,9 @@ fn resolve(
     };
     Ok(committed
         .into_iter()
-        .map(|(partition, offset)| {
+        .map(|((partition, offset), metadata)| {
             let start = match offset {
-                Some(offset) => StartPosition::Committed(offset),
+                Some(offset) => start_of(offset, metadata),
                 None => resolved
                     .iter()
                     .find(|(found, _)| *found == partition)

@@ -45,10 +45,10 @@ pub(crate) struct CommitOffset {
 }
 
 /// Where a partition is to be read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StartPosition {
-    /// The group has committed this.
-    Committed(i64),
+    /// The group has committed this, with this metadata.
+    Committed(i64, Option<String>),
     /// The group has committed nothing; `auto.offset.reset` means this offset now.
     Resolved(i64),
     /// Could not be found out; the source resolves it when it can.

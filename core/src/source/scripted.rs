@@ -32,8 +32,8 @@ pub(crate) const STATE: i32 = -172;
 pub(crate) const LOADING: i32 = 14;
 /// `GROUP_AUTHORIZATION_FAILED`: does not.
 pub(crate) const FORBIDDEN: i32 = 30;
-/// `ILLEGAL_GENERATION`.
-const FENCED: i32 = 22;
+const ILLEGAL_GENERATION: i32 = 22;
+const METADATA_TOO_LARGE: i32 = 12;
 
 pub(crate) fn kafka_error(number: i32) -> Error {
     Error::Kafka {
@@ -158,6 +158,10 @@ pub(crate) struct Cluster {
     pub(crate) protocol: Protocol,
     pub(crate) logs: BTreeMap<TopicPartition, Log>,
     pub(crate) committed: BTreeMap<TopicPartition, i64>,
+    /// What was committed with these offsets.
+    pub(crate) metadata: BTreeMap<TopicPartition, String>,
+    /// `offset.metadata.max.bytes`.
+    pub(crate) most_metadata_bytes: usize,
     /// Which member is to read what.
     pub(crate) target: BTreeMap<TopicPartition, usize>,
     pub(crate) members: Vec<Member>,
@@ -188,6 +192,8 @@ impl ClusterHandle {
             protocol,
             logs: BTreeMap::new(),
             committed: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            most_metadata_bytes: 4096,
             target: BTreeMap::new(),
             members: Vec::new(),
             faults: Faults {

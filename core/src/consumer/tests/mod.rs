@@ -1,11 +1,12 @@
 //! The engine under a scripted cluster and virtual time: poller, rebalance, commit, gate and hand together.
 //!
 //! [`world`] steps the pollers of several consumers by hand and plays their applications; `properties` lets proptest
-//! write the story, `transitions`, `starts`, `calls`, `failures` and `ready` tell each one that has a name, `threads` runs the real threads.
+//! write the story, `transitions`, `starts`, `calls`, `failures`, `maps` and `ready` tell each one that has a name, `threads` runs the real threads.
 
 mod calls;
 mod checks;
 mod failures;
+mod maps;
 mod properties;
 mod ready;
 mod starts;

@@ -375,7 +375,7 @@ impl World {
         consumer.hand().finish(&consumer.shared.stats);
     }
 
-    fn handed(&mut self, index: usize, batch: &RecordBatch) -> Vec<Held> {
+    pub(super) fn handed(&mut self, index: usize, batch: &RecordBatch) -> Vec<Held> {
         let app = &self.apps[index];
         let mut cluster = self.cluster.lock();
         let told = app.told.lock();

@@ -49,8 +49,8 @@ use message::{
     too_large,
 };
 use queue::Queue;
-pub(crate) use reply::cached_watermarks;
 use reply::commit_replies;
+pub(crate) use reply::{cached_watermarks, metadata};
 use taken::Taken;
 
 /// librdkafka's main thread answers a seek without the broker, so this is never used up in practice.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as rd;
 use rdkafka::consumer::Consumer as _;
 
@@ -10,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::partition::TopicPartition;
 use crate::source::kafka::context::Client;
+use crate::source::kafka::message::slice;
 use crate::source::kafka::queue::Queue;
 use crate::source::kafka::topic_name;
 use crate::source::{RequestId, SourceEvent};
@@ -53,6 +55,25 @@ pub(crate) fn cached_watermarks(client: &Client, partition: &TopicPartition) -> 
     };
     (err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && low >= 0 && high >= 0)
         .then_some((low, high))
+}
+
+/// The metadata of each partition of a list. rdkafka's own accessor panics on bytes that are no text, and they may be anybody's.
+pub(crate) fn metadata(list: &TopicPartitionList) -> Vec<Option<String>> {
+    // SAFETY: the list is alive; librdkafka's list has `cnt` elements, and each has `metadata_size` bytes of metadata, or none.
+    unsafe {
+        let list = &*list.ptr();
+        let count = usize::try_from(list.cnt).unwrap_or(0);
+        if count == 0 {
+            return Vec::new();
+        }
+        std::slice::from_raw_parts(list.elems, count)
+            .iter()
+            .map(|element| {
+                let bytes = slice(element.metadata.cast_const(), element.metadata_size)?;
+                (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
+            })
+            .collect()
+    }
 }
 
 /// What the broker said of each partition of a list.

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cluster, CommitAnswer, CommitRequest, FENCED, LookUp, kafka_error};
+use super::{
+    Cluster, CommitAnswer, CommitRequest, ILLEGAL_GENERATION, LookUp, METADATA_TOO_LARGE,
+    kafka_error,
+};
 use crate::partition::{Offset, TopicPartition};
 use crate::source::lookup::Reset;
 use crate::source::{CommitOffset, Protocol, SourceEvent, StartPosition};
@@ -77,7 +80,10 @@ impl Cluster {
             self.members[me].resolved.remove(&partition);
             let start = match (failure, self.committed.get(&partition)) {
                 (Some(_), _) => StartPosition::Unknown,
-                (None, Some(committed)) => StartPosition::Committed(*committed),
+                (None, Some(committed)) => {
+                    let metadata = self.metadata.get(&partition).cloned();
+                    StartPosition::Committed(*committed, metadata)
+                }
                 (None, None) => match self.reset_position(&partition) {
                     Some(position) => {
                         self.owed_from.insert(partition.clone(), position);
@@ -120,10 +126,18 @@ impl Cluster {
             if let (0, Some(code)) = (index, first) {
                 result = Err(kafka_error(code));
             } else if !member.by_hand && !member.held.contains(&offset.topic_partition) {
-                result = Err(kafka_error(FENCED));
+                result = Err(kafka_error(ILLEGAL_GENERATION));
+            } else if offset.metadata.as_ref().map_or(0, String::len) > self.most_metadata_bytes {
+                result = Err(kafka_error(METADATA_TOO_LARGE));
             } else if done {
                 self.committed
                     .insert(offset.topic_partition.clone(), offset.offset);
+                match &offset.metadata {
+                    None => self.metadata.remove(&offset.topic_partition),
+                    Some(text) => self
+                        .metadata
+                        .insert(offset.topic_partition.clone(), text.clone()),
+                };
             }
             partitions.push((offset.topic_partition, result));
         }

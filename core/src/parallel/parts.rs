@@ -1,0 +1,133 @@
+//! What the state machine is made of: tickets, slots of records, shards and lanes.
+
+use std::collections::VecDeque;
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use crate::batch::RecordBatch;
+use crate::tracker::PartitionCell;
+
+/// No slot, no shard.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// A record that is with a handler; good for one answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    pub(super) slot: u32,
+    pub(super) life: u32,
+}
+
+impl Ticket {
+    /// As one number, for faces that have no type for it.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.life) << 32 | u64::from(self.slot)
+    }
+
+    /// The ticket of [`Ticket::to_bits`].
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Ticket {
+        Ticket {
+            slot: bits as u32,
+            life: (bits >> 32) as u32,
+        }
+    }
+}
+
+/// A record to be handled.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// To answer with.
+    pub ticket: Ticket,
+    /// The batch that it is a row of.
+    pub batch: RecordBatch,
+    /// Its row.
+    pub row: usize,
+    /// How often it was with a handler before.
+    pub attempts: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Free,
+    Queued,
+    InFlight,
+    RetryWait,
+    /// On its way to the dead-letter topic.
+    DeadLetter,
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) stage: Stage,
+    /// How often this slot was used: an answer for an earlier record in it is recognised.
+    pub(super) life: u32,
+    pub(super) batch: u32,
+    pub(super) row: u32,
+    pub(super) shard: u32,
+    pub(super) next: u32,
+    pub(super) attempts: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) records: RecordBatch,
+    /// Rows that are not settled.
+    pub(super) left: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) head: u32,
+    pub(super) tail: u32,
+    /// Its place in `by_key`.
+    pub(super) key: u64,
+    pub(super) lane: u32,
+    /// One after the other; otherwise its records have no order.
+    pub(super) ordered: bool,
+    /// How many of its records are with handlers or wait for a retry in their place.
+    pub(super) busy: u32,
+    /// In its lane's queue.
+    pub(super) listed: bool,
+    /// Not in `free_shards`.
+    pub(super) alive: bool,
+}
+
+/// One partition: shards whose next record may be handed out.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) ready: VecDeque<u32>,
+    /// In the rotation.
+    pub(super) listed: bool,
+    /// Its latest assignment.
+    pub(super) cell: Arc<PartitionCell>,
+}
+
+/// Keys are hashes already.
+#[derive(Default)]
+pub(super) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// The answer for a record that is with a handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Handled.
+    Done,
+    /// To be handled again at that time; `park` lets its shard go on meanwhile.
+    Retry { due_us: u64, park: bool },
+    /// Failed for good: its copy goes to the dead-letter topic, and its shard goes on.
+    DeadLetter,
+    /// Neither done nor failed: it is given back and comes again after a restart.
+    Return,
+}
