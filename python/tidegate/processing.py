@@ -106,8 +106,8 @@ def process(
         on_failure: without a dead-letter topic: `stop` (processing ends, `wait()` raises, the record comes again after a
             restart) or `skip` (it is logged and finished).
 
-        offset_map_bytes: how much metadata a commit may carry about what is done beyond the committed offset, so that a restart does
-            not repeat it; 0 for none. The broker must take as much (`offset.metadata.max.bytes`, 4096 unless changed).
+        offset_map_bytes: how much metadata a commit may carry about what is done beyond the committed offset, so that a restart
+            does not repeat it; 0 for none. The broker must take as much (`offset.metadata.max.bytes`, 4096 unless changed).
 
     A handler may raise `Retry(after=seconds)`. A BaseException that is no Exception (KeyboardInterrupt, SystemExit) ends the
     processing and leaves the record unfinished.

@@ -344,3 +344,35 @@ def test_at_the_interpreters_end_what_is_done_is_committed(broker: tidegate.Embe
     )
     assert run.returncode == 0, run.stderr
     assert committed(broker) == 40
+
+
+def test_a_restart_repeats_what_was_unfinished_and_not_what_was_done_beyond_it(broker: tidegate.EmbeddedBroker) -> None:
+    fill(broker, 500, keys=500)
+    release = threading.Event()
+
+    def handle(record: tidegate.Record) -> None:
+        if record.value == b"0":
+            release.wait(60)
+
+    consumer = consume(broker)
+    processing = consumer.process(handle, order="none", max_in_flight=4)
+    try:
+        until(lambda: processing.ledger()["done"] == 499)
+        assert processing.stop(drain=0)["in_flight"] == 1
+        consumer.close()
+    finally:
+        release.set()
+    again: list[bytes | None] = []
+    with consume(broker) as consumer, consumer.process(lambda record: again.append(record.value)) as processing:
+        until(lambda: processing.ledger()["received"] > 0 and processing.ledger()["done"] == 1)
+        ledger = processing.stop()
+    assert again == [b"0"]
+    assert ledger["missing"] == 0
+
+
+def test_metadata_that_is_no_map_is_told_apart() -> None:
+    base, epoch, done = tidegate._core._offset_map("tgmap1:AQcE4wcA4AfAbeIq")
+    assert (base, epoch, done) == (7, 3, [(8, 1000), (1001, 1002)])
+    for text, problem in (("mine", "no offset map"), ("tgmap9:", "another version"), ("tgmap1:AAAA", "damaged")):
+        with pytest.raises(ValueError, match=problem):
+            tidegate._core._offset_map(text)
