@@ -402,6 +402,11 @@ typedef struct tg_producer tg_producer;
 typedef struct tg_text tg_text;
 
 /**
+ * A question for a token, alive during the callback that it is asked with.
+ */
+typedef struct tg_token_request tg_token_request;
+
+/**
  * A list of topics that the library made; tg_topics_free() ends it.
  */
 typedef struct tg_topics tg_topics;
@@ -898,6 +903,28 @@ typedef struct tg_producer_columns {
   const int32_t *value_lengths;
 } tg_producer_columns;
 
+/**
+ * Called for a token; answers with tg_token_request_give() or tg_token_request_refuse() before it returns. It runs on a thread of the client
+ * that the token is for, never on the caller's, at once and again after 80 % of each token's life, and may take its time: closing does not wait
+ * for it. `config` is the property `sasl.oauthbearer.config`, empty where it is not set, and ends with the call. Several clients of one
+ * configuration ask at once, each on its own thread.
+ */
+typedef void (*tg_token_callback)(struct tg_token_request *request, const char *config, void *user_data);
+
+/**
+ * An extension of SASL (RFC 7628), both NUL-terminated.
+ */
+typedef struct tg_token_extension {
+  /**
+   * Letters A-Z and a-z, not "auth".
+   */
+  const char *name;
+  /**
+   * Visible ASCII characters and spaces.
+   */
+  const char *value;
+} tg_token_extension;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -957,6 +984,15 @@ tg_status tg_admin_topics(struct tg_admin *admin,
  * @return as tg_admin_topics().
  */
 tg_status tg_producer_topics(struct tg_producer *producer, int64_t timeout_ms, struct tg_topics **topics);
+
+/**
+ * Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a text that is not UTF-8, and a freed handle.
+ */
+tg_status tg_admin_set_sasl_credentials(struct tg_admin *admin,
+                                        const char *username,
+                                        const char *password);
 
 /**
  * Ends an admin client, within some five seconds. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
@@ -1321,6 +1357,15 @@ tg_status tg_consumer_close(struct tg_consumer *consumer,
                             int64_t timeout_ms);
 
 /**
+ * Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a text that is not UTF-8, and a freed handle; TG_ERROR_CLOSED.
+ */
+tg_status tg_consumer_set_sasl_credentials(struct tg_consumer *consumer,
+                                           const char *username,
+                                           const char *password);
+
+/**
  * Ends a consumer; one that was not closed is closed, for at most five seconds. A polling call of another thread ends with TG_NOTHING,
  * batches stay valid. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
  */
@@ -1583,6 +1628,15 @@ tg_status tg_producer_close(struct tg_producer *producer,
                             int64_t timeout_ms);
 
 /**
+ * Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, a text that is not UTF-8, and a freed handle; TG_ERROR_CLOSED.
+ */
+tg_status tg_producer_set_sasl_credentials(struct tg_producer *producer,
+                                           const char *username,
+                                           const char *password);
+
+/**
  * Ends a producer; one that was not closed is closed, with five seconds for the records in flight. A call of another thread ends with
  * TG_ERROR_CLOSED, one that waits for a report with TG_NOTHING; reports that were not read are gone. NULL does nothing; freeing twice is
  * TG_ERROR_ARGUMENT. Any thread.
@@ -1685,6 +1739,43 @@ struct tg_bytes tg_text_data(const struct tg_text *text);
  * Ends a text. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
  */
 tg_status tg_text_free(struct tg_text *text);
+
+/**
+ * Sets who gives the tokens of SASL OAUTHBEARER to the clients made with this configuration from here on; until the first token is there a
+ * client does not connect. Any thread.
+ *
+ * @param callback NULL for nobody.
+ * @param free_user_data called once when neither the configuration nor a client needs `user_data` any more, on any thread; may be NULL.
+ * @return TG_ERROR_ARGUMENT for NULL and a freed configuration; then `free_user_data` is not called.
+ */
+tg_status tg_config_set_token_provider(struct tg_config *config,
+                                       tg_token_callback callback,
+                                       void *user_data,
+                                       tg_free_callback free_user_data);
+
+/**
+ * Answers with a token; a second answer replaces the first. Everything is copied.
+ *
+ * @param value what is sent to the broker, often a JWT.
+ * @param expires_at_ms when it expires, in milliseconds since 1970.
+ * @param principal whom it is for; NULL or "" where the broker reads that from the token.
+ * @return TG_ERROR_ARGUMENT for NULL, a text that is not UTF-8, and a request whose callback has returned. What else is wrong with a token is
+ *         logged, and it is asked for again.
+ */
+tg_status tg_token_request_give(struct tg_token_request *request,
+                                const char *value,
+                                int64_t expires_at_ms,
+                                const char *principal,
+                                const struct tg_token_extension *extensions,
+                                size_t extension_count);
+
+/**
+ * Answers that there is no token now; it is asked for again after 1, 2, 4, 8 and then every 10 seconds.
+ *
+ * @param reason a text for the log.
+ * @return TG_ERROR_ARGUMENT for NULL, a text that is not UTF-8, and a request whose callback has returned.
+ */
+tg_status tg_token_request_refuse(struct tg_token_request *request, const char *reason);
 
 /**
  * The ABI version of the library that runs. Any thread; cannot fail.

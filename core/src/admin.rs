@@ -26,6 +26,7 @@ use crate::error::{Error, KafkaCode, Result};
 use crate::kafka_code;
 use crate::log::{self, Level, TIDEGATE};
 use crate::native;
+use crate::native::sasl::Served;
 use crate::partition::TopicInfo;
 use crate::sink::kafka::KafkaSink;
 use crate::sink::{Report, Reports, Sink};
@@ -161,7 +162,7 @@ pub struct Admin {
 }
 
 struct Clients {
-    admin: AdminClient<DefaultClientContext>,
+    admin: Served<AdminClient<DefaultClientContext>>,
     beside: KafkaSink,
 }
 
@@ -180,14 +181,18 @@ impl Admin {
         }
         let fork = ForkGuard::new();
         let watcher = Arc::new(Watcher::default());
-        let beside = KafkaSink::new(&config.properties, Arc::clone(&watcher) as _)?;
+        let tokens = config.tokens.as_ref();
+        let beside = KafkaSink::new(&config.properties, Arc::clone(&watcher) as _, tokens)?;
         let mut silent = native::client_config(&config.properties);
         silent.set_log_level(RDKafkaLogLevel::Emerg);
         let admin = silent
             .create()
             .map_err(|failure| kafka_code::error(&failure, "creating the admin client"))?;
         Ok(Admin {
-            clients: Some(Clients { admin, beside }),
+            clients: Some(Clients {
+                admin: Served::new(admin, tokens)?,
+                beside,
+            }),
             watcher,
             fork,
         })
@@ -224,6 +229,7 @@ impl Admin {
         let doing = "creating topics";
         let answer = clients
             .admin
+            .client
             .create_topics(&native, &Self::options(timeout));
         let results = self.answer(clients, answer, timeout, doing)?;
         Ok(each("creating", &names, results))
@@ -244,7 +250,10 @@ impl Admin {
         }
         check_names(names)?;
         let doing = "deleting topics";
-        let answer = clients.admin.delete_topics(names, &Self::options(timeout));
+        let answer = clients
+            .admin
+            .client
+            .delete_topics(names, &Self::options(timeout));
         let results = self.answer(clients, answer, timeout, doing)?;
         Ok(each("deleting", names, results))
     }
@@ -264,6 +273,16 @@ impl Admin {
             },
             other => other,
         })
+    }
+
+    /// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a NUL character; [`Error::Forked`].
+    pub fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {
+        let clients = self.clients()?;
+        clients.admin.set_credentials(username, password)?;
+        clients.beside.set_sasl_credentials(username, password)
     }
 
     fn clients(&self) -> Result<&Clients> {

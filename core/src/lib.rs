@@ -78,6 +78,7 @@ mod offset_map;
 mod queue;
 mod record;
 pub mod stats;
+mod token;
 mod tracker;
 
 // L2
@@ -116,6 +117,7 @@ pub use producer::{
 };
 pub use record::{Header, Headers, OwnedRecord, Record};
 pub use stats::{ConsumerStats, HistogramSnapshot, ProducerStats};
+pub use token::{OauthToken, TokenError, TokenProvider};
 
 /// The examples of README.md, compiled and run with the other doctests.
 #[cfg(doctest)]

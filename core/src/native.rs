@@ -2,6 +2,8 @@
 //!
 //! L1; any thread.
 
+pub(crate) mod sasl;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

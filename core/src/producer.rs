@@ -128,7 +128,11 @@ impl Producer {
     fn start(config: &ProducerConfig) -> Result<Producer> {
         let fork = ForkGuard::new();
         let ledger = Arc::new(Ledger::new(Arc::new(SystemClock::new())));
-        let sink = KafkaSink::new(&config.properties, Arc::clone(&ledger) as _)?;
+        let sink = KafkaSink::new(
+            &config.properties,
+            Arc::clone(&ledger) as _,
+            config.tokens.as_ref(),
+        )?;
         let engine = Arc::new(Engine::new(
             ledger,
             Arc::new(sink),
@@ -307,6 +311,17 @@ impl Producer {
     pub fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
         self.engine().check()?;
         self.engine().sink()?.topics(timeout)
+    }
+
+    /// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a NUL character; [`Error::Closed`]; [`Error::Forked`].
+    pub fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {
+        self.engine().check()?;
+        self.engine()
+            .sink()?
+            .set_sasl_credentials(username, password)
     }
 
     /// The numbers so far; also of a closed producer.

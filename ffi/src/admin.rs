@@ -281,6 +281,32 @@ pub unsafe extern "C" fn tg_producer_topics(
     })
 }
 
+/// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are. Any thread.
+///
+/// @return TG_ERROR_ARGUMENT for NULL, a text that is not UTF-8, and a freed handle.
+///
+/// # Safety
+///
+/// The texts are NULL or end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tg_admin_set_sasl_credentials(
+    admin: *mut tg_admin,
+    username: *const c_char,
+    password: *const c_char,
+) -> tg_status {
+    guard::call(|| {
+        let admin = self::admin(admin)?;
+        // SAFETY: by contract.
+        let (username, password) = unsafe {
+            (
+                input::text("username", username)?,
+                input::text("password", password)?,
+            )
+        };
+        admin.set_sasl_credentials(username, password)
+    })
+}
+
 /// Ends an admin client, within some five seconds. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn tg_admin_free(admin: *mut tg_admin) -> tg_status {

@@ -55,6 +55,21 @@ pub(crate) fn of(config: *const tg_config) -> Result<Config> {
     Ok(handle::get::<Settings>(config)?.now())
 }
 
+/// Changes what a configuration is.
+pub(crate) fn change(config: *mut tg_config, change: impl FnOnce(Config) -> Config) -> Result<()> {
+    let settings = handle::get::<Settings>(config)?;
+    let mut config = settings
+        .0
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let before = config.clone();
+    *config = change(before.clone());
+    drop(config);
+    // Not under the lock: the last reference to what was set before may be C's to end.
+    drop(before);
+    Ok(())
+}
+
 /// A new, empty configuration; tg_config_free() ends it. Any thread.
 ///
 /// @return TG_ERROR_ARGUMENT for `config` NULL.

@@ -376,6 +376,32 @@ pub extern "C" fn tg_consumer_close(consumer: *mut tg_consumer, timeout_ms: i64)
     })
 }
 
+/// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are. Any thread.
+///
+/// @return TG_ERROR_ARGUMENT for NULL, a text that is not UTF-8, and a freed handle; TG_ERROR_CLOSED.
+///
+/// # Safety
+///
+/// The texts are NULL or end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tg_consumer_set_sasl_credentials(
+    consumer: *mut tg_consumer,
+    username: *const c_char,
+    password: *const c_char,
+) -> tg_status {
+    guard::call(|| {
+        let consumer = reader(consumer)?;
+        // SAFETY: by contract.
+        let (username, password) = unsafe {
+            (
+                input::text("username", username)?,
+                input::text("password", password)?,
+            )
+        };
+        consumer.consumer.set_sasl_credentials(username, password)
+    })
+}
+
 /// Ends a consumer; one that was not closed is closed, for at most five seconds. A polling call of another thread ends with TG_NOTHING,
 /// batches stay valid. NULL does nothing; freeing twice is TG_ERROR_ARGUMENT. Any thread.
 #[unsafe(no_mangle)]

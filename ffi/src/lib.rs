@@ -31,4 +31,5 @@ pub mod send_batch;
 #[cfg(test)]
 mod testing;
 pub mod text;
+pub mod token;
 pub mod version;

@@ -295,6 +295,32 @@ pub extern "C" fn tg_producer_close(producer: *mut tg_producer, timeout_ms: i64)
     })
 }
 
+/// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are. Any thread.
+///
+/// @return TG_ERROR_ARGUMENT for NULL, a text that is not UTF-8, and a freed handle; TG_ERROR_CLOSED.
+///
+/// # Safety
+///
+/// The texts are NULL or end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tg_producer_set_sasl_credentials(
+    producer: *mut tg_producer,
+    username: *const c_char,
+    password: *const c_char,
+) -> tg_status {
+    guard::call(|| {
+        let producer = sender(producer)?;
+        // SAFETY: by contract.
+        let (username, password) = unsafe {
+            (
+                input::text("username", username)?,
+                input::text("password", password)?,
+            )
+        };
+        producer.producer.set_sasl_credentials(username, password)
+    })
+}
+
 /// Ends a producer; one that was not closed is closed, with five seconds for the records in flight. A call of another thread ends with
 /// TG_ERROR_CLOSED, one that waits for a report with TG_NOTHING; reports that were not read are gone. NULL does nothing; freeing twice is
 /// TG_ERROR_ARGUMENT. Any thread.

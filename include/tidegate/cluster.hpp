@@ -90,6 +90,10 @@ public:
             return tg_admin_delete_topics(admin_.get(), rows.data(), rows.size(), timeout.count(), codes);
         });
     }
+    /// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.
+    Returned<void> set_sasl_credentials(const std::string& username, const std::string& password) {
+        return detail::done(tg_admin_set_sasl_credentials(admin_.get(), username.c_str(), password.c_str()));
+    }
     /// The cluster's topics, Kafka's internal ones included, in the order of their names.
     Returned<std::vector<Topic>> topics(std::chrono::milliseconds timeout) {
         tg_topics* list = nullptr;

@@ -4,10 +4,25 @@
 
 #include "error.hpp"
 
+#include <functional>
 #include <initializer_list>
+#include <memory>
 
 namespace tidegate {
 inline namespace TIDEGATE_FACE {
+
+/// A token of SASL OAUTHBEARER.
+struct Token {
+    std::string value;
+    /// When it expires, in milliseconds since 1970.
+    std::int64_t expires_at_ms = 0;
+    std::string principal;
+    std::vector<std::pair<std::string, std::string>> extensions;
+};
+
+/// Gives tokens; called with the property `sasl.oauthbearer.config` on a thread of the client that asks, several clients at once. Nothing, and
+/// an exception, mean that there is none now: asked again some seconds later.
+using TokenProvider = std::function<std::optional<Token>(std::string_view config)>;
 
 /// Names and values, as librdkafka or the Java client call them. A value like any other: copied, changed and kept at will.
 class Config {
@@ -36,6 +51,12 @@ public:
         return copy;
     }
 
+    /// Sets who gives the tokens of SASL OAUTHBEARER to the clients made with this configuration.
+    Config& token_provider(TokenProvider provider) & {
+        tokens_ = std::make_shared<const TokenProvider>(std::move(provider));
+        return *this;
+    }
+
     /// Everything that is wrong or doubtful for such a client, errors first, without connecting.
     Returned<std::vector<Problem>> check(tg_client client) const;
 
@@ -58,10 +79,51 @@ public:
                 return Error::last(status);
             }
         }
+        if (tokens_ != nullptr && *tokens_) {
+            auto provider = std::make_unique<Provider>(tokens_);
+            if (const tg_status status = tg_config_set_token_provider(config.get(), ask, provider.get(), forget); detail::failed(status)) {
+                return Error::last(status);
+            }
+            // The library ends it from here on.
+            provider.release();
+        }
         return std::nullopt;
     }
 
 private:
+    using Provider = std::shared_ptr<const TokenProvider>;
+
+    static void forget(void* user_data) { delete static_cast<Provider*>(user_data); }
+
+    static void ask(tg_token_request* request, const char* config, void* user_data) noexcept {
+        const TokenProvider& provider = **static_cast<Provider*>(user_data);
+#if TIDEGATE_THROWS
+        try {
+            answer(request, provider(config));
+        } catch (const std::exception& error) {
+            tg_token_request_refuse(request, error.what());
+        } catch (...) {
+            tg_token_request_refuse(request, "the token provider has thrown");
+        }
+#else
+        answer(request, provider(config));
+#endif
+    }
+
+    static void answer(tg_token_request* request, const std::optional<Token>& token) {
+        if (!token) {
+            tg_token_request_refuse(request, "the token provider has no token now");
+            return;
+        }
+        std::vector<tg_token_extension> extensions;
+        for (const auto& [name, value] : token->extensions) {
+            extensions.push_back({name.c_str(), value.c_str()});
+        }
+        tg_token_request_give(request, token->value.c_str(), token->expires_at_ms, token->principal.c_str(), extensions.data(),
+                              extensions.size());
+    }
+
+    std::shared_ptr<const TokenProvider> tokens_;
     std::vector<std::pair<std::string, std::string>> properties_;
 };
 

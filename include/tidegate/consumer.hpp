@@ -74,6 +74,10 @@ public:
         static_cast<void>(detail::failed(status) ? nullptr : kept.release());
         return detail::done(status);
     }
+    /// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.
+    Returned<void> set_sasl_credentials(const std::string& username, const std::string& password) {
+        return detail::done(tg_consumer_set_sasl_credentials(raw_, username.c_str(), password.c_str()));
+    }
     /// Leaves the group and stops reading. What is finished is committed first.
     Returned<void> unsubscribe() { return detail::done(tg_consumer_unsubscribe(raw_)); }
 

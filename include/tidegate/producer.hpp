@@ -130,6 +130,10 @@ public:
         });
     }
 
+    /// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.
+    Returned<void> set_sasl_credentials(const std::string& username, const std::string& password) {
+        return detail::done(tg_producer_set_sasl_credentials(producer_.get(), username.c_str(), password.c_str()));
+    }
     /// Waits until every record sent so far has its report and its callback has run.
     Returned<void> flush(std::chrono::milliseconds timeout) {
         const tg_status status = tg_producer_flush(producer_.get(), timeout.count());

@@ -10,6 +10,7 @@ use tidegate::{Error, NewTopic};
 use crate::args::{self, Seconds};
 use crate::errors::{OrRaise, argument, argument_type, instance, raise, shown};
 use crate::lifecycle::Owned;
+use crate::token;
 use crate::wait::blocking;
 
 const WHAT: &str = "admin client";
@@ -18,6 +19,10 @@ const WHAT: &str = "admin client";
 ///
 /// Args:
 ///     config: as for a Consumer or Producer; `bootstrap.servers` is all it needs.
+///     oauth_token: with `sasl.mechanism=OAUTHBEARER`, a function that is called with the property `sasl.oauthbearer.config` (str) and
+///         returns `(token, expires_at)` or `(token, expires_at, principal, extensions)`: str, seconds since 1970, str, dict of str
+///         to str. It runs on a thread of its own, at once and again after 80 % of each token's life; what it raises is logged, and
+///         it is called again some seconds later. Until the first token is there nothing connects.
 ///
 /// Any thread may call it. Calls let other Python threads run, and Ctrl-C interrupts them within 100 ms. Closed at the end
 /// of a `with`. After `close()` every method raises ClosedError, in a forked child ForkedError.
@@ -45,11 +50,27 @@ impl Admin {
 #[pymethods]
 impl Admin {
     #[new]
-    fn new(py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<Admin> {
-        let config = args::config(config)?;
+    #[pyo3(signature = (config, oauth_token=None))]
+    fn new(
+        py: Python<'_>,
+        config: &Bound<'_, PyAny>,
+        oauth_token: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Admin> {
+        let (config, _) = token::provide(args::config(config)?, oauth_token)?;
         let core = py.detach(|| tidegate::Admin::new(&config)).or_raise(py)?;
         Ok(Admin {
             client: Owned::new(Arc::new(Mutex::new(Some(Arc::new(core))))),
+        })
+    }
+
+    /// Replace user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.
+    ///
+    /// Raises:
+    ///     ArgumentError: one of them holds a NUL character.
+    fn set_sasl_credentials(&self, py: Python<'_>, username: &str, password: &str) -> PyResult<()> {
+        let (username, password) = (username.to_string(), password.to_string());
+        self.ask(py, move |core| {
+            core.set_sasl_credentials(&username, &password)
         })
     }
 

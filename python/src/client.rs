@@ -18,6 +18,7 @@ use crate::callbacks::Callbacks;
 use crate::errors::raise;
 use crate::lifecycle::Closes;
 use crate::record::Record;
+use crate::token::TokenFunction;
 use crate::wait::{deadline, slice_until};
 
 /// The word for this handle in errors.
@@ -27,6 +28,7 @@ pub(crate) const WHAT: &str = "consumer";
 pub(crate) struct Client {
     pub(crate) core: Arc<tidegate::Consumer>,
     pub(crate) callbacks: Arc<Callbacks>,
+    pub(crate) tokens: Arc<TokenFunction>,
     pub(crate) woken: AtomicBool,
     pub(crate) closed: AtomicBool,
     /// A polling call waits: the engine sees each of its slices as a call of its own, and no other may come in between.
@@ -43,10 +45,11 @@ impl Drop for Waiting<'_> {
 }
 
 impl Client {
-    pub(crate) fn new(core: tidegate::Consumer) -> Client {
+    pub(crate) fn new(core: tidegate::Consumer, tokens: Arc<TokenFunction>) -> Client {
         Client {
             core: Arc::new(core),
             callbacks: Arc::default(),
+            tokens,
             woken: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             waiting: AtomicBool::new(false),

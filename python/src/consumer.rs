@@ -18,6 +18,7 @@ use crate::errors::{OrRaise, argument, argument_type, raise, shown};
 use crate::lifecycle::{Owned, remember};
 use crate::partition;
 use crate::record::Record;
+use crate::token;
 use crate::wait::blocking;
 
 /// What `__exit__` gives the last commit and leaving the group.
@@ -29,6 +30,10 @@ const EXIT: Seconds = Seconds::TEN;
 ///     config: names of librdkafka, of the Java client or of Tidegate, to str, int, float or bool. All problems come out as
 ///         one ConfigError. No connection is waited for: a broker that is away is retried in the background.
 ///     topics: subscribed to at once.
+///     oauth_token: with `sasl.mechanism=OAUTHBEARER`, a function that is called with the property `sasl.oauthbearer.config` (str) and
+///         returns `(token, expires_at)` or `(token, expires_at, principal, extensions)`: str, seconds since 1970, str, dict of str
+///         to str. It runs on a thread of its own, at once and again after 80 % of each token's life; what it raises is logged, and
+///         it is called again some seconds later. Until the first token is there nothing connects.
 ///
 /// A background thread fetches ahead within `queued.max.messages.kbytes` and answers rebalances. `poll`, `next_batch`,
 /// `fill_batch`, `lease_batch` and iteration may be called by one thread at a time (ConcurrentUseError otherwise);
@@ -88,20 +93,21 @@ impl Consumer {
 #[pymethods]
 impl Consumer {
     #[new]
-    #[pyo3(signature = (config, topics=None))]
+    #[pyo3(signature = (config, topics=None, oauth_token=None))]
     fn new(
         py: Python<'_>,
         config: &Bound<'_, PyAny>,
         topics: Option<&Bound<'_, PyAny>>,
+        oauth_token: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Consumer> {
-        let config = args::config(config)?;
+        let (config, tokens) = token::provide(args::config(config)?, oauth_token)?;
         let topics = topics
             .map(|topics| args::names("topics", topics))
             .transpose()?;
         let core = py
             .detach(|| tidegate::Consumer::new(&config))
             .or_raise(py)?;
-        let client = Arc::new(Client::new(core));
+        let client = Arc::new(Client::new(core, tokens));
         remember(Arc::downgrade(&client) as _);
         let consumer = Consumer {
             client: Owned::new(client),
@@ -169,6 +175,14 @@ impl Consumer {
                 .collect()
         };
         self.ask(py, move |core| core.assign(&partitions))
+    }
+
+    /// Replace user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.
+    ///
+    /// Raises:
+    ///     ArgumentError: one of them holds a NUL character.
+    fn set_sasl_credentials(&self, py: Python<'_>, username: &str, password: &str) -> PyResult<()> {
+        self.tell(py, |core| core.set_sasl_credentials(username, password))
     }
 
     /// The partitions that this consumer reads.
@@ -625,13 +639,17 @@ impl Consumer {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self.client.peek() {
-            Some(client) => client.callbacks.traverse(&visit),
+            Some(client) => {
+                client.tokens.traverse(&visit)?;
+                client.callbacks.traverse(&visit)
+            }
             None => Ok(()),
         }
     }
 
     fn __clear__(&self) {
         if let Some(client) = self.client.peek() {
+            client.tokens.clear();
             client.callbacks.set(Functions::default());
         }
     }

@@ -29,6 +29,7 @@ mod producer;
 mod record;
 mod settings;
 mod strings;
+mod token;
 mod wait;
 
 use pyo3::prelude::*;

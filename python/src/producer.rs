@@ -17,6 +17,7 @@ use crate::delivery::Reports;
 use crate::errors::{OrRaise, argument, argument_type, instance, raise, shown};
 use crate::lifecycle::{Closes, Owned, remember, with_python};
 use crate::payload;
+use crate::token;
 use crate::wait::{SLICE, blocking, deadline, slice_until};
 
 const WHAT: &str = "producer";
@@ -103,6 +104,10 @@ impl Closes for Client {
 /// Args:
 ///     config: names of librdkafka, of the Java client or of Tidegate, to str, int, float or bool. All problems come out as
 ///         one ConfigError. No connection is waited for: records wait for a broker up to `delivery.timeout.ms`.
+///     oauth_token: with `sasl.mechanism=OAUTHBEARER`, a function that is called with the property `sasl.oauthbearer.config` (str) and
+///         returns `(token, expires_at)` or `(token, expires_at, principal, extensions)`: str, seconds since 1970, str, dict of str
+///         to str. It runs on a thread of its own, at once and again after 80 % of each token's life; what it raises is logged, and
+///         it is called again some seconds later. Until the first token is there nothing connects.
 ///
 /// Any thread may send. What happened to a record is told to its `on_delivery`; without one it is counted in `stats()`, and
 /// a failure is logged.
@@ -134,8 +139,13 @@ impl Producer {
 #[pymethods]
 impl Producer {
     #[new]
-    fn new(py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<Producer> {
-        let config = args::config(config)?;
+    #[pyo3(signature = (config, oauth_token=None))]
+    fn new(
+        py: Python<'_>,
+        config: &Bound<'_, PyAny>,
+        oauth_token: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Producer> {
+        let (config, _) = token::provide(args::config(config)?, oauth_token)?;
         let (core, queue_full_timeout_ms) = py
             .detach(|| {
                 let wait_ms = config.producer()?.queue_full_timeout_ms;
@@ -152,6 +162,16 @@ impl Producer {
         Ok(Producer {
             client: Owned::new(client),
         })
+    }
+
+    /// Replace user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.
+    ///
+    /// Raises:
+    ///     ArgumentError: one of them holds a NUL character.
+    fn set_sasl_credentials(&self, py: Python<'_>, username: &str, password: &str) -> PyResult<()> {
+        let client = self.client(py)?;
+        py.detach(|| client.core.set_sasl_credentials(username, password))
+            .or_raise(py)
     }
 
     /// Queue a record.

@@ -414,6 +414,35 @@ void log_lines_come_to_a_callable() {
     CHECK_EQUAL(lines.use_count(), 1);
 }
 
+void tokens_come_from_a_callable() {
+    auto asked = std::make_shared<std::atomic<int>>(0);
+    {
+        tidegate::Config config{{"bootstrap.servers", "127.0.0.1:1"}, {"security.protocol", "sasl_plaintext"}, {"sasl.mechanism", "OAUTHBEARER"}};
+        CHECK_EQUAL(config.check(TG_CLIENT_PRODUCER).size(), 1u);
+        config.token_provider([asked](std::string_view) -> std::optional<tidegate::Token> {
+            switch ((*asked)++) {
+                case 0:
+                    throw std::runtime_error("not yet");
+                case 1:
+                    return std::nullopt;
+                default:
+                    return tidegate::Token{"a.b.", (static_cast<std::int64_t>(std::time(nullptr)) + 3600) * 1000, "me", {{"traceId", "a b"}}};
+            }
+        });
+        CHECK(config.check(TG_CLIENT_PRODUCER).empty());
+        tidegate::Producer producer(config);
+        for (const auto deadline = std::chrono::steady_clock::now() + patience; *asked < 3 && std::chrono::steady_clock::now() < deadline;) {
+            std::this_thread::yield();
+        }
+        producer.set_sasl_credentials("me", "secret");
+    }
+    CHECK_EQUAL(asked->load(), 3);
+    for (const auto deadline = std::chrono::steady_clock::now() + patience; asked.use_count() > 1 && std::chrono::steady_clock::now() < deadline;) {
+        std::this_thread::yield();
+    }
+    CHECK_EQUAL(asked.use_count(), 1);
+}
+
 void topics_are_listed() {
     filled();
     tidegate::Admin admin(cluster());
@@ -470,6 +499,7 @@ int main() {
     RUN(what_a_delivery_callback_throws_comes_out_of_the_flush);
     RUN(rows_that_are_refused_are_told);
     RUN(log_lines_come_to_a_callable);
+    RUN(tokens_come_from_a_callable);
     RUN(topics_are_listed);
     RUN(returning_face);
     broker.reset();

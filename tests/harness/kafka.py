@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -120,8 +121,8 @@ class KafkaCluster:
     """A cluster of real brokers, a context manager; node ids are 1 to ``nodes``.
 
     ``properties`` are added to every broker's. ``sasl=True`` makes the CLIENT listener SASL_PLAINTEXT with PLAIN, SCRAM-SHA-256
-    and SCRAM-SHA-512 and the user SASL_USER. ``proxied=True`` puts a ``Proxy`` before each broker's CLIENT listener, in
-    ``proxies``, to cut or stall the connections of the code under test.
+    and SCRAM-SHA-512 and the user SASL_USER, and with OAUTHBEARER and unsecured tokens for anybody (``unsecured_token``).
+    ``proxied=True`` puts a ``Proxy`` before each broker's CLIENT listener, in ``proxies``, to cut or stall the connections of the code under test.
     """
 
     def __init__(
@@ -209,8 +210,11 @@ class KafkaCluster:
         if self._sasl:
             scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
             plain = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{SASL_USER}="{SASL_PASSWORD}";'
+            oauth = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required "
+            oauth += 'unsecuredLoginStringClaim_sub="broker";'
             properties |= {
-                "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+                "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
+                "listener.name.client.oauthbearer.sasl.jaas.config": oauth,
                 "listener.name.client.plain.sasl.jaas.config": plain,
                 "listener.name.client.scram-sha-256.sasl.jaas.config": scram,
                 "listener.name.client.scram-sha-512.sasl.jaas.config": scram,
@@ -513,6 +517,15 @@ def _transient() -> tuple[int, ...]:
     coordinator = (E.COORDINATOR_LOAD_IN_PROGRESS, E.COORDINATOR_NOT_AVAILABLE, E.NOT_COORDINATOR)
     leader = (E.NOT_LEADER_FOR_PARTITION, E.LEADER_NOT_AVAILABLE)
     return (*coordinator, *leader, E._TRANSPORT, E._TIMED_OUT)
+
+
+def unsecured_token(user: str, expires_at: float) -> str:
+    """A token that the OAUTHBEARER listener takes: a JWT that nobody signed. ``expires_at`` is in seconds since 1970."""
+
+    def part(fields: dict[str, object]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
+
+    return f"{part({'alg': 'none'})}.{part({'sub': user, 'iat': time.time() - 1, 'exp': expires_at})}."
 
 
 def _random_uuid() -> str:

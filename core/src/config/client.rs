@@ -9,6 +9,7 @@ use super::rules;
 use super::settings::Settings;
 use super::table::{self, Scope};
 use crate::error::{ConfigProblem, Severity};
+use crate::token::TokenSource;
 
 /// What a group without a committed offset does (`auto.offset.reset`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,17 +95,21 @@ pub struct ConsumerConfig {
     pub warnings: Vec<ConfigProblem>,
     /// What was written differently.
     pub translations: Vec<Translation>,
+    pub(crate) tokens: Option<TokenSource>,
 }
 
 impl ConsumerConfig {
     /// What any other client of the same cluster needs as well: servers, security, and the rest that is no consumer's alone.
     #[must_use]
     pub fn reaching(&self) -> Config {
-        self.properties
+        let mut config: Config = self
+            .properties
             .iter()
             .filter(|(name, _)| table::find(name).is_some_and(|row| row.scope == Scope::Global))
             .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+            .collect();
+        config.tokens = self.tokens.as_ref().map(|tokens| tokens.provider.clone());
+        config
     }
 }
 
@@ -123,6 +128,7 @@ pub struct ProducerConfig {
     pub warnings: Vec<ConfigProblem>,
     /// What was written differently.
     pub translations: Vec<Translation>,
+    pub(crate) tokens: Option<TokenSource>,
 }
 
 /// Settings of an admin client.
@@ -134,6 +140,7 @@ pub struct AdminConfig {
     pub warnings: Vec<ConfigProblem>,
     /// What was written differently.
     pub translations: Vec<Translation>,
+    pub(crate) tokens: Option<TokenSource>,
 }
 
 /// Everything there is to say about a configuration, good or bad.
@@ -212,7 +219,11 @@ const DRAIN_MS: u64 = 15_000;
 
 impl ConsumerConfig {
     /// From settings that passed every rule: each value is set and legal, or its default is.
-    pub(crate) fn from_settings(s: &Settings, report: ConfigReport) -> ConsumerConfig {
+    pub(crate) fn from_settings(
+        s: &Settings,
+        report: ConfigReport,
+        tokens: Option<TokenSource>,
+    ) -> ConsumerConfig {
         let number = |name: &str| {
             s.integer(name)
                 .and_then(|n| u64::try_from(n).ok())
@@ -251,13 +262,18 @@ impl ConsumerConfig {
             drain_ms,
             warnings: report.warnings,
             translations: report.translations,
+            tokens,
         }
     }
 }
 
 impl ProducerConfig {
     /// As [`ConsumerConfig::from_settings`].
-    pub(crate) fn from_settings(s: &Settings, report: ConfigReport) -> ProducerConfig {
+    pub(crate) fn from_settings(
+        s: &Settings,
+        report: ConfigReport,
+        tokens: Option<TokenSource>,
+    ) -> ProducerConfig {
         let wait = s.integer("tidegate.queue.full.timeout.ms");
         ProducerConfig {
             properties: s.properties(),
@@ -266,6 +282,7 @@ impl ProducerConfig {
             transactional_id: s.given("transactional.id").map(str::to_owned),
             warnings: report.warnings,
             translations: report.translations,
+            tokens,
         }
     }
 }

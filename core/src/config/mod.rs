@@ -22,6 +22,7 @@ mod tests;
 mod value;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use client::{
     AdminConfig, ConfigReport, ConsumerConfig, GroupProtocol, IsolationLevel, OffsetReset,
@@ -36,12 +37,14 @@ pub use table::{
 pub use value::ConfigValue;
 
 use crate::error::{ConfigProblems, Error, Result};
+use crate::token::{TokenProvider, TokenSource};
 use settings::Settings;
 
 /// What the user said, in order. Names may be librdkafka's, the Java client's or Tidegate's own.
 #[derive(Clone, Default)]
 pub struct Config {
     entries: Vec<(String, ConfigValue)>,
+    tokens: Option<Arc<dyn TokenProvider>>,
 }
 
 impl Config {
@@ -68,6 +71,35 @@ impl Config {
         self
     }
 
+    /// Sets who gives the tokens of SASL OAUTHBEARER (`sasl.mechanism=OAUTHBEARER`). Each client made with this configuration asks
+    /// on a thread of its own; until the first token is there it does not connect.
+    ///
+    /// ```
+    /// use tidegate::{Config, OauthToken};
+    ///
+    /// let config = Config::new()
+    ///     .with("bootstrap.servers", "kafka.example.com:9093")
+    ///     .with("security.protocol", "sasl_ssl")
+    ///     .with("sasl.mechanism", "OAUTHBEARER")
+    ///     .with_token_provider(|_config: &str| {
+    ///         let (token, expires_at_ms) = ("from your token server", 4_102_444_800_000);
+    ///         Ok(OauthToken::new(token, expires_at_ms))
+    ///     });
+    /// assert!(config.consumer().is_ok());
+    /// ```
+    #[must_use]
+    pub fn with_token_provider(mut self, provider: impl TokenProvider + 'static) -> Config {
+        self.tokens = Some(Arc::new(provider));
+        self
+    }
+
+    /// Nobody gives tokens.
+    #[must_use]
+    pub fn without_token_provider(mut self) -> Config {
+        self.tokens = None;
+        self
+    }
+
     /// The value set under exactly this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&ConfigValue> {
@@ -89,7 +121,8 @@ impl Config {
     /// [`Error::Config`] with every problem.
     pub fn consumer(&self) -> Result<ConsumerConfig> {
         let (settings, report) = self.settled(Scope::Consumer)?;
-        Ok(ConsumerConfig::from_settings(&settings, report))
+        let tokens = self.token_source(&settings);
+        Ok(ConsumerConfig::from_settings(&settings, report, tokens))
     }
 
     /// Settings for a producer.
@@ -98,7 +131,8 @@ impl Config {
     /// [`Error::Config`] with every problem.
     pub fn producer(&self) -> Result<ProducerConfig> {
         let (settings, report) = self.settled(Scope::Producer)?;
-        Ok(ProducerConfig::from_settings(&settings, report))
+        let tokens = self.token_source(&settings);
+        Ok(ProducerConfig::from_settings(&settings, report, tokens))
     }
 
     /// Settings for an admin client. Properties of consumers and producers are passed over with a warning.
@@ -108,6 +142,7 @@ impl Config {
     pub fn admin(&self) -> Result<AdminConfig> {
         let (settings, report) = self.settled(Scope::Global)?;
         Ok(AdminConfig {
+            tokens: self.token_source(&settings),
             properties: settings.properties(),
             warnings: report.warnings,
             translations: report.translations,
@@ -121,8 +156,21 @@ impl Config {
         self.examined(scope).1
     }
 
+    /// Who gives the tokens, where they are used.
+    fn token_source(&self, settings: &Settings) -> Option<TokenSource> {
+        let provider = self.tokens.as_ref()?;
+        settings.uses_tokens().then(|| TokenSource {
+            provider: Arc::clone(provider),
+            config: settings
+                .given("sasl.oauthbearer.config")
+                .unwrap_or_default()
+                .to_owned(),
+        })
+    }
+
     fn examined(&self, scope: Scope) -> (Settings, ConfigReport) {
         let mut settings = Settings::read(self, scope);
+        settings.has_token_provider = self.tokens.is_some();
         rules::apply(&mut settings);
         let mut report = std::mem::take(&mut settings.report);
         if report.is_ok() {

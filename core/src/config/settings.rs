@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     set: BTreeMap<&'static str, Setting>,
     /// Set, but not legible: rules that need them are not applied, for they would complain about a value nobody wrote.
     broken: BTreeSet<&'static str>,
+    /// The application gives OAUTHBEARER tokens.
+    pub(crate) has_token_provider: bool,
 }
 
 /// Names that make no sense when they are empty; other empty texts are taken as not set.
@@ -76,6 +78,7 @@ impl Settings {
             report: ConfigReport::default(),
             set: BTreeMap::new(),
             broken: BTreeSet::new(),
+            has_token_provider: false,
         };
         for (name, value) in config.iter() {
             settings.read_one(config, name, value);
@@ -362,6 +365,13 @@ impl Settings {
     /// Everything set, in the order of the names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Setting> {
         self.set.values()
+    }
+
+    /// Brokers are told who we are by OAUTHBEARER tokens.
+    pub(crate) fn uses_tokens(&self) -> bool {
+        self.text("security.protocol")
+            .is_some_and(|protocol| protocol.starts_with("sasl_"))
+            && self.text("sasl.mechanism") == Some("OAUTHBEARER")
     }
 
     /// What librdkafka is given.

@@ -31,7 +31,7 @@ use crate::queue::{self, GateReceiver, Waker};
 use crate::record::OwnedRecord;
 use crate::shared::{AppEvent, Shared};
 use crate::source::Source;
-use crate::source::kafka::{Client, KafkaSource};
+use crate::source::kafka::{self, Client, KafkaSource};
 use crate::stats::ConsumerStats;
 
 pub use crate::consumer::listener::RebalanceListener;
@@ -151,6 +151,7 @@ impl Consumer {
             config.group_id.is_some(),
             tuning.reset,
             &waker,
+            config.tokens.as_ref(),
         )?;
         let parts = Parts {
             client: Arc::downgrade(source.client()),
@@ -500,6 +501,19 @@ impl Consumer {
     #[must_use]
     pub fn librdkafka_stats(&self) -> Option<String> {
         self.shared.librdkafka_stats.lock().clone()
+    }
+
+    /// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a NUL character, [`Error::Closed`], [`Error::Forked`].
+    pub fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {
+        self.open()?;
+        match self.client.upgrade() {
+            Some(client) => kafka::set_sasl_credentials(&client, username, password),
+            None => Err(Error::Closed { what: WHAT }),
+        }
     }
 
     pub(crate) fn shared(&self) -> &Shared {

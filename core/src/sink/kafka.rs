@@ -22,7 +22,9 @@ use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::log::{self, LIBRDKAFKA, Level};
 use crate::native;
+use crate::native::sasl::{self, Tokens};
 use crate::partition::TopicInfo;
+use crate::token::TokenSource;
 use drain::{Lines, MainQueue};
 use enqueue::{Fared, Queue};
 
@@ -92,6 +94,8 @@ impl ProducerContext for Context {
 pub(crate) struct KafkaSink {
     /// Before the producer in `queue`, so that it is given back first.
     main: MainQueue,
+    /// As `main`.
+    _tokens: Option<Tokens>,
     queue: Queue<Context>,
 }
 
@@ -100,12 +104,18 @@ impl KafkaSink {
     pub(crate) fn new(
         properties: &BTreeMap<String, String>,
         reports: Arc<dyn Reports>,
+        tokens: Option<&TokenSource>,
     ) -> Result<KafkaSink> {
         let context = Context { reports };
         let producer: BaseProducer<Context> = native::client_config(properties)
             .create_with_context(context)
             .map_err(|failure| kafka_code::error(&failure, "creating the producer"))?;
+        // SAFETY: the tokens end before the producer (field order).
+        let tokens = tokens
+            .map(|source| unsafe { Tokens::serve(source, &[producer.client().native_ptr()]) })
+            .transpose()?;
         Ok(KafkaSink {
+            _tokens: tokens,
             main: MainQueue::new(&producer),
             queue: Queue::new(producer),
         })
@@ -219,6 +229,12 @@ impl Sink for KafkaSink {
             .purge(PurgeConfig::default().queue().inflight().non_blocking());
     }
 
+    fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {
+        let client = self.queue.producer.client().native_ptr();
+        // SAFETY: the producer is alive, as long as `self`.
+        unsafe { sasl::set_credentials(client, username, password) }
+    }
+
     fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
         native::topics(self.queue.producer.client(), timeout)
     }
@@ -254,7 +270,7 @@ mod tests {
         let servers = closed.local_addr().unwrap().to_string();
         drop(closed);
         let properties = BTreeMap::from([("bootstrap.servers".to_string(), servers)]);
-        let sink = KafkaSink::new(&properties, Arc::clone(&heard) as _).unwrap();
+        let sink = KafkaSink::new(&properties, Arc::clone(&heard) as _, None).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while heard.0.lock().len() < 2 && Instant::now() < deadline {
             sink.poll(Duration::from_millis(10));

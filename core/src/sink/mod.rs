@@ -186,6 +186,8 @@ pub(crate) trait Sink: Send + Sync {
     fn nudge(&self);
     /// Gives up every record that is queued or in flight; each is reported as failed.
     fn purge(&self);
+    /// New user name and password of SASL, from the next connection on.
+    fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()>;
     /// The cluster's topics.
     fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>>;
 }

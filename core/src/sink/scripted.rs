@@ -141,6 +141,10 @@ impl Sink for ScriptedSink {
         self.end_with(usize::MAX, PURGED);
     }
 
+    fn set_sasl_credentials(&self, _username: &str, _password: &str) -> Result<()> {
+        Ok(())
+    }
+
     fn topics(&self, _timeout: Duration) -> Result<Vec<TopicInfo>> {
         Ok(Vec::new())
     }

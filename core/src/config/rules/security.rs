@@ -5,6 +5,13 @@ use std::path::Path;
 use crate::config::settings::Settings;
 
 pub(super) fn apply(s: &mut Settings) {
+    if s.has_token_provider && !s.uses_tokens() {
+        s.warn(
+            "sasl.mechanism",
+            "has no use for the token provider that is given",
+            "write security.protocol=sasl_ssl and sasl.mechanism=OAUTHBEARER, or give no token provider",
+        );
+    }
     if s.is_set("ssl.keystore.location") && !s.is_set("ssl.keystore.password") {
         s.error(
             "ssl.keystore.location",
@@ -58,10 +65,11 @@ fn sasl(s: &mut Settings) {
             }
         }
         Some("OAUTHBEARER") if s.is_true("enable.sasl.oauthbearer.unsecure.jwt") => {}
+        Some("OAUTHBEARER") if s.has_token_provider => {}
         Some("OAUTHBEARER") => s.error(
             "sasl.mechanism",
-            "has no source of tokens: this build has no OIDC",
-            "write SCRAM-SHA-512 or PLAIN with sasl.username and sasl.password; for tests, enable.sasl.oauthbearer.unsecure.jwt=true with sasl.oauthbearer.config",
+            "has no source of tokens: no token provider is given, and this build has no OIDC",
+            "give a token provider (oauth_token= in Python, Config::with_token_provider in Rust, tg_config_set_token_provider in C), or write SCRAM-SHA-512 or PLAIN with sasl.username and sasl.password; for tests, enable.sasl.oauthbearer.unsecure.jwt=true with sasl.oauthbearer.config",
         ),
         Some(_) if s.is_set("sasl.mechanism") => s.error(
             "sasl.mechanism",

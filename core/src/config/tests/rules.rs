@@ -527,6 +527,36 @@ fn what_this_build_lacks_is_said() {
 }
 
 #[test]
+fn a_token_provider_is_a_source_of_tokens_and_idle_without_oauthbearer() {
+    let provided = |pairs: &[(&str, &str)]| {
+        config(pairs)
+            .with_token_provider(|_: &str| Err("nobody asks".into()))
+            .check(Scope::Producer)
+    };
+    let report = provided(&[
+        ("security.protocol", "sasl_ssl"),
+        ("sasl.mechanism", "OAUTHBEARER"),
+    ]);
+    assert!(report.is_ok() && report.warnings.is_empty(), "{report}");
+    let report = provided(&[("security.protocol", "ssl")]);
+    assert!(report.is_ok(), "{report}");
+    assert_eq!(report.warnings[0].property, "sasl.mechanism", "{report}");
+}
+
+#[test]
+fn a_client_beside_a_consumer_has_its_token_provider() {
+    let config = config(&[
+        ("security.protocol", "sasl_ssl"),
+        ("sasl.mechanism", "OAUTHBEARER"),
+    ])
+    .with_token_provider(|_: &str| Err("nobody asks".into()));
+    let beside = config.consumer().unwrap().reaching();
+    assert!(beside.producer().unwrap().tokens.is_some());
+    let without = config.without_token_provider();
+    assert!(without.consumer().is_err());
+}
+
+#[test]
 fn config_keeps_the_order_and_the_last_value() {
     let mut config: Config = [("b", 1), ("a", 2)].into_iter().collect();
     config.set("b", "again").set("c", true);

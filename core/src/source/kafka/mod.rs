@@ -34,12 +34,14 @@ use crate::batch::{ARENA_LIMIT_BYTES, BatchBuilder, BatchData, TimestampType};
 use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::log;
+use crate::native::sasl::{self, Tokens};
 use crate::partition::{Offset, TopicPartition};
 use crate::queue::Waker;
 use crate::source::lookup;
 use crate::source::{
     CommitOffset, FetchStart, FillLimit, Protocol, RequestId, Source, SourceEvent,
 };
+use crate::token::TokenSource;
 use crate::tracker::PartitionCell;
 
 pub(crate) use context::Client;
@@ -62,6 +64,7 @@ type RouteKey = (usize, i32);
 /// librdkafka's consumer.
 pub(crate) struct KafkaSource {
     // Before `client`: fields are dropped in order.
+    _tokens: Option<Tokens>,
     taken: Taken,
     messages: Queue,
     replies: Queue,
@@ -86,6 +89,7 @@ impl KafkaSource {
         grouped: bool,
         reset: lookup::Reset,
         waker: &Arc<Waker>,
+        tokens: Option<&TokenSource>,
     ) -> Result<KafkaSource> {
         let context = Context {
             events: Mutex::new(VecDeque::new()),
@@ -97,10 +101,15 @@ impl KafkaSource {
             let waker = Arc::clone(waker);
             move || waker.wake()
         });
+        // SAFETY: the tokens end before the client (field order).
+        let tokens = tokens
+            .map(|source| unsafe { Tokens::serve(source, &[client.client().native_ptr()]) })
+            .transpose()?;
         let messages = Queue::new(&client, waker)?;
         let replies = Queue::new(&client, waker)?;
         let control = Queue::of_consumer(&client, waker)?;
         Ok(KafkaSource {
+            _tokens: tokens,
             messages,
             replies,
             control,
@@ -564,6 +573,12 @@ impl KafkaSource {
             )));
         }
     }
+}
+
+/// New user name and password, from the next connection on.
+pub(crate) fn set_sasl_credentials(client: &Client, username: &str, password: &str) -> Result<()> {
+    // SAFETY: the client is alive, as long as the reference.
+    unsafe { sasl::set_credentials(client.client().native_ptr(), username, password) }
 }
 
 fn topic_name(topic: &str) -> Result<CString> {
