@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyMapping, PyString, PyTuple};
-use tidegate::{Config, ConfigValue, Offset, TopicPartition as CoreTopicPartition};
+use tidegate::{
+    Config, ConfigValue, Offset, TopicPartition as CoreTopicPartition, TopicPartitionOffset,
+};
 
 use crate::errors::{argument, argument_type, shown};
 use crate::partition::TopicPartition;
@@ -274,4 +276,25 @@ pub(crate) fn callable(
         ));
     }
     Ok(Some(object.clone().unbind()))
+}
+
+/// The offsets of `commit`.
+pub(crate) fn commit_offsets(offsets: &Bound<'_, PyAny>) -> PyResult<Vec<TopicPartitionOffset>> {
+    let remedy = "give a dict of TopicPartition to the offset to be read next (int)";
+    partition_map(
+        "offsets",
+        offsets,
+        remedy,
+        |partition, wanted| match offset("offsets", wanted)? {
+            at @ Offset::At(_) => Ok(TopicPartitionOffset {
+                topic: partition.topic,
+                partition: partition.partition,
+                offset: at,
+            }),
+            _ => {
+                let problem = format!("{} cannot be committed", shown(wanted));
+                Err(argument(wanted.py(), "offsets", &problem, remedy))
+            }
+        },
+    )
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use tidegate::{Error, TopicPartitionOffset};
+use tidegate::Error;
 
 use crate::args::{self, Seconds};
 use crate::batch::RecordBatch;
@@ -349,7 +349,7 @@ impl Consumer {
         let timeout = (!asynchronous).then(|| timeout.bounded());
         let committed = match offsets.filter(|offsets| !offsets.is_none()) {
             Some(offsets) => {
-                let offsets = commit_offsets(offsets)?;
+                let offsets = args::commit_offsets(offsets)?;
                 let committed = offsets.clone();
                 match timeout {
                     None => self.tell(py, |core| core.commit_offsets(&offsets, None))?,
@@ -684,25 +684,4 @@ impl Consumer {
             }
         })
     }
-}
-
-/// The offsets of `commit`.
-fn commit_offsets(offsets: &Bound<'_, PyAny>) -> PyResult<Vec<TopicPartitionOffset>> {
-    let remedy = "give a dict of TopicPartition to the offset to be read next (int)";
-    args::partition_map(
-        "offsets",
-        offsets,
-        remedy,
-        |partition, offset| match args::offset("offsets", offset)? {
-            at @ tidegate::Offset::At(_) => Ok(TopicPartitionOffset {
-                topic: partition.topic,
-                partition: partition.partition,
-                offset: at,
-            }),
-            _ => {
-                let problem = format!("{} cannot be committed", shown(offset));
-                Err(argument(offset.py(), "offsets", &problem, remedy))
-            }
-        },
-    )
 }

@@ -122,7 +122,8 @@ class KafkaCluster:
 
     ``properties`` are added to every broker's. ``sasl=True`` makes the CLIENT listener SASL_PLAINTEXT with PLAIN, SCRAM-SHA-256
     and SCRAM-SHA-512 and the user SASL_USER, and with OAUTHBEARER and unsecured tokens for anybody (``unsecured_token``).
-    ``proxied=True`` puts a ``Proxy`` before each broker's CLIENT listener, in ``proxies``, to cut or stall the connections of the code under test.
+    ``proxied=True`` puts a ``Proxy`` before each broker's CLIENT listener, in ``proxies``, to cut or stall the connections of
+    the code under test.
     """
 
     def __init__(

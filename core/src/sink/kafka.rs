@@ -22,7 +22,6 @@ use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::log::{self, LIBRDKAFKA, Level};
 use crate::native;
-use crate::native::sasl::{self, Tokens};
 use crate::partition::TopicInfo;
 use crate::token::TokenSource;
 use drain::{Lines, MainQueue};
@@ -94,8 +93,6 @@ impl ProducerContext for Context {
 pub(crate) struct KafkaSink {
     /// Before the producer in `queue`, so that it is given back first.
     main: MainQueue,
-    /// As `main`.
-    _tokens: Option<Tokens>,
     queue: Queue<Context>,
 }
 
@@ -110,14 +107,9 @@ impl KafkaSink {
         let producer: BaseProducer<Context> = native::client_config(properties)
             .create_with_context(context)
             .map_err(|failure| kafka_code::error(&failure, "creating the producer"))?;
-        // SAFETY: the tokens end before the producer (field order).
-        let tokens = tokens
-            .map(|source| unsafe { Tokens::serve(source, &[producer.client().native_ptr()]) })
-            .transpose()?;
         Ok(KafkaSink {
-            _tokens: tokens,
             main: MainQueue::new(&producer),
-            queue: Queue::new(producer),
+            queue: Queue::new(producer, tokens)?,
         })
     }
 
@@ -230,9 +222,7 @@ impl Sink for KafkaSink {
     }
 
     fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {
-        let client = self.queue.producer.client().native_ptr();
-        // SAFETY: the producer is alive, as long as `self`.
-        unsafe { sasl::set_credentials(client, username, password) }
+        self.queue.set_sasl_credentials(username, password)
     }
 
     fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {

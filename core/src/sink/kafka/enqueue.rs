@@ -17,7 +17,10 @@ use rdkafka::bindings as rd;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
+use crate::error::Result;
+use crate::native::sasl::{self, Tokens};
 use crate::sink::{Row, Token};
+use crate::token::TokenSource;
 
 /// More topics than these are looked up for each record, so that a program that sends to ever new ones keeps no handles.
 const MOST_TOPICS: usize = 1024;
@@ -50,6 +53,7 @@ pub(super) struct Queue<C: ProducerContext + 'static> {
     topics: RwLock<HashMap<Box<str>, Arc<Topic>>>,
     /// The topic that was looked up last, or NULL: most programs send to one or two.
     last: AtomicPtr<Topic>,
+    _tokens: Option<Tokens>,
     pub(super) producer: BaseProducer<C>,
 }
 
@@ -70,12 +74,22 @@ fn length(bytes: Option<&[u8]>) -> usize {
 }
 
 impl<C: ProducerContext + 'static> Queue<C> {
-    pub(super) fn new(producer: BaseProducer<C>) -> Queue<C> {
-        Queue {
+    pub(super) fn new(producer: BaseProducer<C>, tokens: Option<&TokenSource>) -> Result<Queue<C>> {
+        // SAFETY: the tokens end before the producer (field order).
+        let tokens = tokens
+            .map(|source| unsafe { Tokens::serve(source, &[producer.client().native_ptr()]) })
+            .transpose()?;
+        Ok(Queue {
+            _tokens: tokens,
             topics: RwLock::default(),
             last: AtomicPtr::default(),
             producer,
-        }
+        })
+    }
+
+    pub(super) fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {
+        // SAFETY: the producer is alive, as long as `self`.
+        unsafe { sasl::set_credentials(self.producer.client().native_ptr(), username, password) }
     }
 
     /// The topic's handle, good while `self` lives; none when there are too many, or librdkafka wants none of that name.
