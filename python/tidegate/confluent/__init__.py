@@ -24,6 +24,7 @@ from tidegate.confluent._errors import (
     KafkaException,
 )
 from tidegate.confluent._functions import consistent, fnv1a, libversion, murmur2, version
+from tidegate.confluent._install import install, uninstall
 from tidegate.confluent._model import (
     AcknowledgeType,
     ConsumerGroupState,
@@ -70,7 +71,9 @@ __all__ = [
     "Uuid",
     "consistent",
     "fnv1a",
+    "install",
     "libversion",
     "murmur2",
+    "uninstall",
     "version",
 ]
