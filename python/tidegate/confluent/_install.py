@@ -1,8 +1,8 @@
 """`install()`: libraries that import confluent_kafka themselves get this package.
 
-A finder in front of `sys.meta_path` answers for the name `confluent_kafka` and everything below it. `confluent_kafka.schema_registry`
-stays the real distribution's: it is Python that talks HTTP to a registry, and under the finder what it imports from
-confluent_kafka is Tidegate's. Nothing of the real distribution is imported for any other name, its C library least of all.
+A finder in front of `sys.meta_path` answers for the name `confluent_kafka` and everything below it. The schema registry
+(`confluent_kafka.schema_registry`) stays the real distribution's: it is Python that talks HTTP to a registry, and under the finder
+what it imports from confluent_kafka is Tidegate's. Nothing of the real distribution is imported for any other name, its C library least of all.
 """
 
 from __future__ import annotations
