@@ -571,10 +571,19 @@ impl Consumer {
         handler: &Bound<'py, PyAny>,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py()
-            .import("tidegate.processing")?
-            .getattr("process")?
-            .call((slf, handler), options)
+        let module = slf.py().import("tidegate.processing")?;
+        module.getattr("process")?.call((slf, handler), options)
+    }
+
+    /// The records for an `async for` in which each is answered: `async with consumer.stream(max_in_flight=100) as stream`. Options
+    /// as for `process`, and `drain`; see `tidegate.streaming`.
+    #[pyo3(signature = (**options))]
+    fn stream<'py>(
+        slf: &Bound<'py, Self>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let module = slf.py().import("tidegate.streaming")?;
+        module.getattr("stream")?.call((slf,), options)
     }
 
     /// Commit what is finished, leave the group and end the background thread; any thread, more than once.

@@ -56,6 +56,7 @@ if hasattr(os, "register_at_fork"):
 from tidegate._logging import forward_native_lines  # noqa: E402
 from tidegate.processing import Processing, Retry  # noqa: E402
 from tidegate.shutdown import request_shutdown, wait_for_shutdown  # noqa: E402
+from tidegate.streaming import Stream, StreamTask  # noqa: E402
 
 forward_native_lines()
 del atexit, os, forward_native_lines
@@ -82,6 +83,8 @@ __all__ = [
     "RecordBatch",
     "Retry",
     "StaleError",
+    "Stream",
+    "StreamTask",
     "TidegateError",
     "TimedOutError",
     "TopicPartition",

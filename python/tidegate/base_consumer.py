@@ -16,41 +16,42 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate import _core, _exit
+from tidegate._arguments import (
+    ConfigValue,
+    check_callable,
+    check_choice,
+    check_number,
+    check_text,
+    check_topics,
+    options_of,
+    properties_of,
+)
 from tidegate._dead_letters import DeadLetters, Reason, producer_config
+from tidegate._handlers import Undecodable, close_event_loop, is_coroutine_function
 from tidegate._json import loads
 from tidegate._logging import WARNING, Logger, describe, forward_native_lines
-from tidegate.processing import is_coroutine_function
+from tidegate._side_by_side import SERIAL_TOO, MoreOptions, SideBySide
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["BaseKafkaConsumer"]
 
 _log = Logger("tidegate.base_consumer")
 
-ConfigValue = str | int | float | bool
-"""What a configuration property may be given as."""
-
-ORIGINAL_SETTINGS: Mapping[str, ConfigValue] = {
-    "auto.commit.interval.ms": 5000,
-    "queued.max.messages.kbytes": 65536,
-    "session.timeout.ms": 30000,
-    "heartbeat.interval.ms": 3000,
-}
-"""Settings of the class this one replaces; `config=` goes over them."""
-
-_BROKER_DECIDES = ("session.timeout.ms", "heartbeat.interval.ms")
-"""Not allowed on a client under `group.protocol=consumer` (KIP-848)."""
-
 CLOSE_TIMEOUT_S = 10.0
 """Seconds `close()` waits for a handler in progress, the last commit and leaving the group."""
 
 _IDLE_WAIT_S = 1.0
+_LOOK_S = 0.1
+_FOR_THE_CALLER = (_core.ForkedError, _core.ConcurrentUseError, _core.ArgumentError, _core.ListenerError)
 _RESEND_WAIT_S = 0.1
 _DRAIN_DEAD_LETTERS_S = 5.0
 _DRAIN_DEAD_LETTERS_AT_EXIT_S = 1.0
 _ERROR_BACKOFF_S = 0.5
-_LONGEST_RETRY_BACKOFF_S = 30.0
 _VALUES_AT_ONCE_BYTES = 4 * 1024 * 1024
 
 
@@ -82,18 +83,24 @@ class BaseKafkaConsumer:
             an event loop of its own, one record at a time; tasks it leaves behind advance only while it runs.
         auto_commit: False: finished offsets are committed by `commit()` only.
         auto_offset_reset: where a group without a committed offset begins: `latest`, `earliest` or `error`.
-        workers: how many records may be handled at once. At least 1; handling is serial in this version whatever it says.
-        ordering: what stays in order once workers run side by side: `key` (default), `partition` or `none`.
-        retries: how often a failing handler is called again for the same record; None: until it succeeds or `stop()`.
+        workers: how many records may be handled at once: by so many threads, or by one event loop if the handler is a
+            coroutine function. 1 handles them one after the other in the thread of `start()`. Also `max_in_flight=`.
+        ordering: what stays in order among several workers: records of a partition with the same `key` (default), a
+            `partition`, or `none`. Also `order=`.
+        retries: how often a failing handler is called again for the same record; None: until it succeeds or `stop()`. Also
+            `max_attempts=`, which counts the first call.
         give_up_on: exceptions that mean that calling again is pointless (ValueError, say): such a record fails for good at
             its first attempt.
-        retry_backoff_ms: pause before the first repetition, doubled for each further one up to 30 s. `stop()` ends it.
+        retry_backoff_ms: pause before the first repetition, doubled for each further one up to 30 s (`max_backoff=`).
+            `stop()` ends it. Also `backoff=`, in seconds.
         dead_letter_topic: where records go that are not JSON or whose handler failed for good, with the reason in
             headers `tidegate.dlq.*`. Such a record is finished when the broker has confirmed the copy. Without a
             dead-letter topic it is counted, logged, and finished.
         config: further properties of librdkafka or the Java client; they go over the settings above.
         on_error: called as `on_error(exception, record)` once for each record that failed for good or is not JSON, in the
-            loop's thread; what it raises is logged.
+            loop's thread (with several workers: in the handler's, one call at a time); what it raises is logged.
+        more: `max_queued`, `max_bytes` and `park_retries` as in `Consumer.process`; `on_failure="stop"`: without a
+            dead-letter topic a record that has failed for good ends `start()` with a ListenerError, unfinished.
 
     Records with a null value (tombstones), an empty value, invalid UTF-8 or anything else that is not JSON never reach the
     handler: they count as `poison`. A handler's `KeyboardInterrupt`, `SystemExit` or other BaseException ends `start()`
@@ -125,20 +132,23 @@ class BaseKafkaConsumer:
         dead_letter_topic: str | None = None,
         config: Mapping[str, ConfigValue] | None = None,
         on_error: Callable[[BaseException, Any], None] | None = None,
+        **more: Unpack[MoreOptions],
     ) -> None:
-        _check_text("bootstrap_servers", bootstrap_servers, "host:port, several separated by commas")
-        _check_text("group_id", group_id, "the name of the consumer group")
-        _check_topics(topics)
-        _check_callable("message_handler", message_handler)
-        _check_choice("ordering", ordering, ("key", "partition", "none"))
-        _check_number("workers", workers, 1)
+        check_text("bootstrap_servers", bootstrap_servers, "host:port, several separated by commas")
+        check_text("group_id", group_id, "the name of the consumer group")
+        check_topics(topics)
+        check_callable("message_handler", message_handler)
+        check_choice("ordering", ordering, ("key", "partition", "none"))
+        check_number("workers", workers, 1)
         if retries is not None:
-            _check_number("retries", retries, 0)
-        _check_number("retry_backoff_ms", retry_backoff_ms, 0)
+            check_number("retries", retries, 0)
+        check_number("retry_backoff_ms", retry_backoff_ms, 0)
+        own = {"workers": workers, "ordering": ordering, "retries": retries, "retry_backoff_ms": retry_backoff_ms}
+        options = options_of(own, more, dead_letter_topic)
         if on_error is not None:
-            _check_callable("on_error", on_error)
+            check_callable("on_error", on_error)
         if dead_letter_topic is not None:
-            _check_text("dead_letter_topic", dead_letter_topic, "the name of a topic, or None")
+            check_text("dead_letter_topic", dead_letter_topic, "the name of a topic, or None")
             if dead_letter_topic in topics:
                 raise _core.ArgumentError(
                     f"dead_letter_topic: {dead_letter_topic!r} is one of the topics consumed, a failing record would come "
@@ -147,14 +157,16 @@ class BaseKafkaConsumer:
 
         self.topics: list[str] = list(topics)
         self.message_handler: Callable[[dict[str, Any]], Any] = message_handler
-        self.workers = workers
-        self.ordering = ordering
-        self._retries = retries
-        self._give_up_on = give_up_on
-        self._retry_backoff_s = retry_backoff_ms / 1000
+        self.workers = options["max_in_flight"]
+        self.ordering = options["order"]
+        self._max_attempts = options["max_attempts"]
+        self._give_up_on = options["give_up_on"] = give_up_on
+        self._retry_backoff_s = options["backoff"]
+        self._max_backoff_s = options["max_backoff"]
+        self._stops_on_failure = options["on_failure"] == "stop"
         self._on_error = on_error
 
-        properties = _properties(bootstrap_servers, group_id, auto_commit, auto_offset_reset, config)
+        properties = properties_of(bootstrap_servers, group_id, auto_commit, auto_offset_reset, config)
         self._group_id = str(properties.get("group.id", group_id))
         self._counters = _Counters()
         self._stopping = False
@@ -175,7 +187,13 @@ class BaseKafkaConsumer:
         forward_native_lines()
         self._consumer = _core.Consumer(properties)
         self._dead_letters: DeadLetters | None = None
-        if dead_letter_topic is not None:
+        self._has_dead_letters = dead_letter_topic is not None
+        self._side_by_side: SideBySide | None = None
+        if self.workers > 1 or not more.keys() <= SERIAL_TOO:
+            self._side_by_side = SideBySide(
+                self._consumer, self._decode, lambda: self.message_handler, options, self._attempt_failed
+            )
+        elif dead_letter_topic is not None:
             try:
                 self._dead_letters = DeadLetters(
                     dead_letter_topic, producer_config(properties), self._group_id, self._count_dead_letter
@@ -287,9 +305,19 @@ class BaseKafkaConsumer:
             self._last_engine_stats = self._consumer.stats()
         counters = {name: getattr(self._counters, name) for name in _Counters.__slots__}
         letters = self._dead_letters
+        waiting = 0 if letters is None else letters.waiting
+        if self._side_by_side is not None:
+            ledger = self._side_by_side.ledger()
+            counters["received"] = ledger.get("received", 0)
+            counters["stale"] = ledger.get("stale", 0)
+            counters["dead_lettered"] = ledger.get("dead_lettered", 0)
+            waiting = ledger.get("dead_letters_pending", 0)
+            # What is skipped is done for the dispatcher.
+            skipped = 0 if self._has_dead_letters else counters["failed"] + counters["poison"]
+            counters["handled"] = max(ledger.get("done", 0) - skipped, 0)
         return {
             **counters,
-            "dead_letters_waiting": 0 if letters is None else letters.waiting,
+            "dead_letters_waiting": waiting,
             "engine": self._last_engine_stats,
         }
 
@@ -301,6 +329,9 @@ class BaseKafkaConsumer:
         self._open()
         self._looping = True
         self._consumer.subscribe(self.topics, on_assign=self._on_assign)
+        if self._side_by_side is not None:
+            self._run_side_by_side(self._side_by_side)
+            return
         while not self._stopping:
             letters = self._dead_letters
             if letters is not None and letters.has_refused:
@@ -310,31 +341,66 @@ class BaseKafkaConsumer:
                 batch = self._lease(_RESEND_WAIT_S if waiting else _IDLE_WAIT_S)
             except _core.ClosedError:
                 return
-            except (_core.ForkedError, _core.ConcurrentUseError, _core.ArgumentError):
-                raise
             except _core.TidegateError as error:
-                if error.fatal:
-                    _log.error(f"the consumer cannot go on: {describe(error)}")
-                    raise
-                self._report_trouble(describe(error))
-                self._pause(_ERROR_BACKOFF_S)
+                self._wait_out(error)
                 continue
             if batch is not None:
                 self._report_trouble(None)
                 self._handle_batch(batch)
 
+    def _run_side_by_side(self, side_by_side: SideBySide) -> None:
+        """Wait in this thread while others handle."""
+        while not self._stopping:
+            processing = side_by_side.begin()
+            try:
+                while not self._stopping:
+                    if processing.wait(0.0):
+                        return  # the consumer was closed
+                    self._pause(_LOOK_S)
+            except _core.TidegateError as error:
+                side_by_side.stop(0.0)
+                self._wait_out(error)
+
+    def _wait_out(self, error: _core.TidegateError) -> None:
+        """Return after a pause if the error may pass, else raise it."""
+        if isinstance(error, _FOR_THE_CALLER):
+            raise error
+        if error.fatal:
+            _log.error(f"the consumer cannot go on: {describe(error)}")
+            raise error
+        self._report_trouble(describe(error))
+        self._pause(_ERROR_BACKOFF_S)
+
     def _open(self) -> None:
         """First thing in `start()`, in its thread."""
         if is_coroutine_function(self.message_handler):
             _refuse_running_loop()
-            self._event_loop = asyncio.new_event_loop()
+            if self._side_by_side is None:
+                self._event_loop = asyncio.new_event_loop()
 
     def _lease(self, timeout: float) -> Any:
         """The next batch to handle, or None after `timeout` seconds."""
         return self._consumer.lease_batch(timeout=timeout)
 
-    def _wind_down(self, timeout: float) -> None:
-        """Before the last commit: end what `_handle_batch` has left running, within `timeout` seconds."""
+    def _decode(self, value: Any) -> Any:
+        """What the handler gets of a record's value; ValueError, TypeError or RecursionError: it is poison."""
+        return loads(value)
+
+    def _attempt_failed(self, record: Any, error: Exception, is_final: bool) -> None:
+        """With several workers: the handler raised, or the record could not be decoded. One call at a time."""
+        if isinstance(error, Undecodable):
+            value = record.value
+            self._count_poison(record, value, error.original)
+            return
+        counters = self._counters
+        _log.debug(f"handler failed on {_place(record)}", error=error)
+        if not is_final:
+            counters.retried += 1
+            return
+        counters.failed += 1
+        if self._has_dead_letters:  # else the engine says so
+            _log.error(f"handler failed for good on {_place(record)}: {describe(error)}")
+        self._tell_application(error, record)
 
     def _handle_batch(self, batch: Any) -> None:
         """Handle every row, in this thread."""
@@ -389,8 +455,12 @@ class BaseKafkaConsumer:
         return functools.partial(_run_coroutine, self._event_loop, handler)
 
     def _poison(self, batch: Any, row: int, value: bytes | None, error: Exception) -> None:
+        kind, text = self._count_poison(batch[row], value, error)
+        now = _now_ms()
+        self._finish_unhandled(batch, row, Reason(kind, type(error).__name__, text, 0, now, now))
+
+    def _count_poison(self, record: Any, value: bytes | None, error: Exception) -> tuple[str, str]:
         self._counters.poison += 1
-        record = batch[row]
         if value is None:
             self._counters.tombstones += 1
             kind, text = "tombstone", "its value is null"
@@ -400,8 +470,7 @@ class BaseKafkaConsumer:
             kind, text = "not-json", describe(error)
         _log.warning(f"{_place(record)} cannot be decoded: {text}{self._fate()}")
         self._tell_application(error, record)
-        now = _now_ms()
-        self._finish_unhandled(batch, row, Reason(kind, type(error).__name__, text, 0, now, now))
+        return kind, text
 
     def _failed(self, batch: Any, row: int, handler: Callable[[Any], Any], document: Any, error: Exception) -> None:
         """The handler raised: call it again as often as allowed, then give the record up (or leave it unfinished)."""
@@ -410,10 +479,10 @@ class BaseKafkaConsumer:
         first_ms = _now_ms()
         attempts = 1
         _log.debug(f"handler failed on {_place(record)}", error=error)
-        if self._retries is None and not isinstance(error, self._give_up_on):
+        if self._max_attempts is None and not isinstance(error, self._give_up_on):
             _log.warning(f"handler failed on {_place(record)}: {describe(error)}; it is called again until it succeeds")
-        while not isinstance(error, self._give_up_on) and (self._retries is None or attempts <= self._retries):
-            backoff = min(self._retry_backoff_s * 2 ** min(attempts - 1, 16), _LONGEST_RETRY_BACKOFF_S)
+        while not isinstance(error, self._give_up_on) and (self._max_attempts is None or attempts < self._max_attempts):
+            backoff = min(self._retry_backoff_s * 2 ** min(attempts - 1, 16), self._max_backoff_s)
             if self._pause(backoff):
                 _log.info(f"{_place(record)} is left unfinished at stop, after {attempts} attempts")
                 return
@@ -440,6 +509,8 @@ class BaseKafkaConsumer:
 
     def _finish_unhandled(self, batch: Any, row: int, reason: Reason) -> None:
         letters = self._dead_letters
+        if letters is None and self._stops_on_failure:
+            raise _core.ListenerError(f"failed for good at {_place(batch[row])}: {reason.text}")
         if letters is None:
             self._acknowledge(batch, row)
             return
@@ -451,7 +522,11 @@ class BaseKafkaConsumer:
         letters.send(batch, row, reason)
 
     def _fate(self) -> str:
-        return "" if self._dead_letters is not None else "; there is no dead-letter topic, so it is skipped"
+        if self._has_dead_letters:
+            return ""
+        if self._stops_on_failure:
+            return "; there is no dead-letter topic, so the consumer ends and leaves it unfinished"
+        return "; there is no dead-letter topic, so it is skipped"
 
     def _tell_application(self, error: Exception, record: Any) -> None:
         if self._on_error is not None:
@@ -484,11 +559,16 @@ class BaseKafkaConsumer:
     def _count_dead_letter(self) -> None:
         self._counters.dead_lettered += 1
 
+    def _drain_s(self) -> float:
+        """With several workers: the seconds that handlers in progress get at the end."""
+        return _exit.HANDLER_GRACE_S if self._exiting else CLOSE_TIMEOUT_S - 1.0
+
     def _finish(self, timeout: float) -> None:
         """Leave nothing behind. Idempotent; what it cannot do in time stays unfinished and comes again."""
         self._stopping = self._finishing = True
         deadline = time.monotonic() + timeout
-        self._wind_down(timeout)
+        if self._side_by_side is not None:
+            self._side_by_side.stop(min(timeout, self._drain_s()))
         letters = self._dead_letters
         if letters is not None:
             longest = _DRAIN_DEAD_LETTERS_AT_EXIT_S if self._exiting else _DRAIN_DEAD_LETTERS_S
@@ -502,7 +582,7 @@ class BaseKafkaConsumer:
         if letters is not None:
             letters.close(0.5)
         if self._event_loop is not None and self._loop_thread == threading.get_ident():
-            _close_event_loop(self._event_loop)
+            close_event_loop(self._event_loop)
             self._event_loop = None
         self._looping = False
         self._done = True
@@ -519,8 +599,10 @@ class BaseKafkaConsumer:
         return self._done or self._loop_thread is None
 
     def runs_in(self, thread_id: int) -> bool:
-        """True while `start()` runs in the thread with that identifier."""
-        return self._loop_thread == thread_id and not self._done
+        """True while `start()`, or one of several workers, runs in the thread with that identifier."""
+        if self._done:
+            return False
+        return self._loop_thread == thread_id or (self._side_by_side is not None and self._side_by_side.runs_in(thread_id))
 
     def force_exit(self, timeout: float) -> None:
         """Part of the exit hook: close although the handler has not returned; its record stays unfinished."""
@@ -534,19 +616,6 @@ class BaseKafkaConsumer:
 
 def _run_coroutine(loop: asyncio.AbstractEventLoop, handler: Callable[[Any], Coroutine[Any, Any, Any]], document: Any) -> Any:
     return loop.run_until_complete(handler(document))
-
-
-def _close_event_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what the handlers left running, give it a second, and close the loop."""
-    with contextlib.suppress(Exception):
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-    with contextlib.suppress(Exception):
-        loop.close()
 
 
 def _refuse_running_loop() -> None:
@@ -565,57 +634,9 @@ def _values(batch: Any) -> Iterable[bytes | None]:
     return (record.value for record in batch)
 
 
-def _properties(
-    bootstrap_servers: str,
-    group_id: str,
-    auto_commit: bool,
-    auto_offset_reset: str,
-    config: Mapping[str, ConfigValue] | None,
-) -> dict[str, ConfigValue]:
-    properties: dict[str, ConfigValue] = {
-        "bootstrap.servers": bootstrap_servers,
-        "group.id": group_id,
-        "enable.auto.commit": auto_commit,
-        "auto.offset.reset": auto_offset_reset,
-        **ORIGINAL_SETTINGS,
-    }
-    given = dict(config or {})
-    if str(given.get("group.protocol", "classic")).lower() == "consumer":
-        for name in _BROKER_DECIDES:
-            del properties[name]
-    return {**properties, **given}
-
-
 def _place(record: Any) -> str:
     return f"{record.topic} [{record.partition}] offset {record.offset}"
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _check_text(argument: str, value: object, remedy: str) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise _core.ArgumentError(f"{argument}: {value!r} is not a text with something in it; give {remedy}")
-
-
-def _check_topics(topics: object) -> None:
-    if isinstance(topics, str) or not isinstance(topics, Sequence) or not topics:
-        raise _core.ArgumentError(f'topics: {topics!r} is not a list of names; write topics=["name"]')
-    for topic in topics:
-        _check_text("topics", topic, "the name of a topic")
-
-
-def _check_callable(argument: str, value: object) -> None:
-    if not callable(value):
-        raise _core.ArgumentError(f"{argument}: {value!r} cannot be called; give a function")
-
-
-def _check_number(argument: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise _core.ArgumentError(f"{argument}: {value!r} is not a whole number of {least} or more")
-
-
-def _check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise _core.ArgumentError(f"{argument}: {value!r} is none of {', '.join(choices)}")

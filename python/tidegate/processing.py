@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import threading
-import time
-from collections.abc import Callable, Coroutine
-from typing import Any, TypedDict
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol, TypedDict
 
 from tidegate import _core, _exit
+from tidegate._handlers import MOST_AT_ONCE, OnLoop, OnThreads, Retry, check_handler, is_coroutine_function
 from tidegate._logging import Logger, describe
 
 __all__ = ["Processing", "ProcessingOptions", "Retry", "process"]
@@ -31,23 +31,8 @@ _log = Logger("tidegate.processing")
 
 _ORDERS = ("key", "partition", "none")
 _FAILURES = ("stop", "skip")
-_TURN_S = 0.0002
-"""A handler that is quicker than this gets many records at a time, so that hand-over costs little; a slow one gets one."""
-_MOST_AT_ONCE = 256
 _MOST_IN_FLIGHT = 1_000_000
 _DRAIN_S = 10.0
-_LOOP_END_S = 5.0
-
-
-class Retry(Exception):
-    """Raised by a handler: call me again for this record, not before `after` seconds (a server's Retry-After).
-
-    It counts as an attempt.
-    """
-
-    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
-        super().__init__(reason)
-        self.after = after
 
 
 class ProcessingOptions(TypedDict, total=False):
@@ -63,8 +48,31 @@ class ProcessingOptions(TypedDict, total=False):
     park_retries: bool
     give_up_on: tuple[type[Exception], ...]
     dead_letter_topic: str | None
-    on_failure: str
+    on_failure: str | None
     offset_map_bytes: int
+
+
+DEFAULTS: ProcessingOptions = {
+    "order": "key",
+    "max_in_flight": 16,
+    "max_queued": 10_000,
+    "max_bytes": 64 * 1024 * 1024,
+    "max_attempts": 1,
+    "backoff": 0.1,
+    "max_backoff": 30.0,
+    "park_retries": False,
+    "give_up_on": (),
+    "dead_letter_topic": None,
+    "on_failure": None,
+    "offset_map_bytes": 4096,
+}
+"""What `process` and `stream` take unless told otherwise."""
+
+
+class OnAttemptFailed(Protocol):
+    """Hears of every attempt that fails, in the handler's thread; `is_final`: there will be no other."""
+
+    def __call__(self, record: Any, error: Exception, attempt: int, is_final: bool) -> None: ...
 
 
 def process(
@@ -81,7 +89,7 @@ def process(
     park_retries: bool = False,
     give_up_on: tuple[type[Exception], ...] = (),
     dead_letter_topic: str | None = None,
-    on_failure: str = "stop",
+    on_failure: str | None = None,
     offset_map_bytes: int = 4096,
 ) -> Processing:
     """Handle the consumer's records in the background until `stop()`, `consumer.close()` or an error.
@@ -104,55 +112,99 @@ def process(
         dead_letter_topic: where a copy of what has failed for good goes, with the reason in headers `tidegate.dlq.*`; the record
             is finished when the broker has confirmed the copy.
         on_failure: without a dead-letter topic: `stop` (processing ends, `wait()` raises, the record comes again after a
-            restart) or `skip` (it is logged and finished).
-
+            restart; the default) or `skip` (it is logged and finished).
         offset_map_bytes: how much metadata a commit may carry about what is done beyond the committed offset, so that a restart
             does not repeat it; 0 for none. The broker must take as much (`offset.metadata.max.bytes`, 4096 unless changed).
 
     A handler may raise `Retry(after=seconds)`. A BaseException that is no Exception (KeyboardInterrupt, SystemExit) ends the
-    processing and leaves the record unfinished.
+    processing and leaves the record unfinished, and so does a handler that returns a coroutine or a generator, which nobody
+    runs.
 
     Raises:
-        tidegate.ArgumentError: an argument is wrong.
+        tidegate.ArgumentError: an argument is wrong, or two contradict each other.
         tidegate.ClosedError: the consumer is closed.
+        tidegate.ConcurrentUseError: it is being processed already.
         tidegate.ConfigError: the dead-letter producer cannot have this consumer's settings.
     """
-    if not callable(handler):
-        raise _core.ArgumentTypeError(f"handler: {handler!r} cannot be called; give a function that takes a Record")
-    _check_choice("order", order, _ORDERS)
-    _check_choice("on_failure", on_failure, _FAILURES)
-    for name, count in (("max_in_flight", max_in_flight), ("max_queued", max_queued), ("max_bytes", max_bytes)):
-        _check_count(name, count)
-    if max_in_flight > _MOST_IN_FLIGHT:
-        raise _core.ArgumentError(f"max_in_flight: {max_in_flight} at once cannot be; use at most {_MOST_IN_FLIGHT}")
-    if max_attempts is not None:
-        _check_count("max_attempts", max_attempts)
-    for name, seconds in (("backoff", backoff), ("max_backoff", max_backoff)):
-        _check_seconds(name, seconds)
-    _check_number("offset_map_bytes", offset_map_bytes, 0, 65_536)
-    _check_kinds(give_up_on)
-    _check_topic(dead_letter_topic)
+    options: ProcessingOptions = {
+        "order": order,
+        "max_in_flight": max_in_flight,
+        "max_queued": max_queued,
+        "max_bytes": max_bytes,
+        "max_attempts": max_attempts,
+        "backoff": backoff,
+        "max_backoff": max_backoff,
+        "park_retries": park_retries,
+        "give_up_on": give_up_on,
+        "dead_letter_topic": dead_letter_topic,
+        "on_failure": on_failure,
+        "offset_map_bytes": offset_map_bytes,
+    }
+    return begin(consumer, handler, options)
+
+
+def begin(
+    consumer: _core.Consumer,
+    handler: Callable[[_core.Record], Any],
+    options: ProcessingOptions,
+    *,
+    on_attempt_failed: OnAttemptFailed | None = None,
+    at_exit: bool = True,
+) -> Processing:
+    """`process` for the package itself: with a hook, and with the exit left to the caller if `at_exit` is False."""
+    check_handler(handler)
     loop = None
-    if is_coroutine_function(handler):
+    is_coroutine = is_coroutine_function(handler)
+    if is_coroutine:
         with contextlib.suppress(RuntimeError):
             loop = asyncio.get_running_loop()
     # A thread may have several records of a quick function, of which one is being handled.
-    at_once = 1 if is_coroutine_function(handler) else _MOST_AT_ONCE
-    dispatcher = _core._Dispatcher(
-        consumer,
-        order=order,
-        max_in_flight=max_in_flight * at_once,
-        max_queued=max_queued,
-        max_bytes=max_bytes,
-        max_attempts=max_attempts,
-        backoff=float(backoff),
-        max_backoff=float(max_backoff),
-        park_retries=bool(park_retries),
-        on_failure=on_failure,
-        dead_letter_topic=dead_letter_topic,
-        offset_map_bytes=offset_map_bytes,
-    )
-    return Processing(consumer, dispatcher, handler, max_in_flight, give_up_on, loop)
+    options = {**DEFAULTS, **options}
+    dispatcher = dispatch(consumer, options, 1 if is_coroutine else MOST_AT_ONCE)
+    processing = Processing(dispatcher, handler, options, loop, on_attempt_failed)
+    if at_exit:
+        _exit.register(processing)
+    return processing
+
+
+_dispatchers: weakref.WeakKeyDictionary[_core.Consumer, _core._Dispatcher] = weakref.WeakKeyDictionary()
+_dispatchers_guard = threading.Lock()
+
+
+def dispatch(consumer: _core.Consumer, options: ProcessingOptions, records_each: int = 1) -> _core._Dispatcher:
+    """The engine's dispatcher for these options, checked; a handler may have `records_each` of the records in flight.
+
+    Raises:
+        tidegate.TidegateError: as `process`.
+    """
+    check_values(options)
+    letters = options["dead_letter_topic"]
+    if letters is not None and not consumer.closed and letters in consumer.subscription():
+        raise _core.ArgumentError(
+            f"dead_letter_topic: {letters!r} is one of the topics consumed, a failing record would come back for ever; "
+            "name another topic"
+        )
+    with _dispatchers_guard:
+        known = _dispatchers.get(consumer)
+        if known is not None and not known.is_stopping:
+            raise _core.ConcurrentUseError(
+                "this consumer's records are handled already; stop() that first, or use a consumer for each of the two"
+            )
+        dispatcher = _dispatchers[consumer] = _core._Dispatcher(
+            consumer,
+            order=options["order"],
+            max_in_flight=options["max_in_flight"] * records_each,
+            max_queued=options["max_queued"],
+            max_bytes=options["max_bytes"],
+            max_attempts=options["max_attempts"],
+            backoff=float(options["backoff"]),
+            max_backoff=float(options["max_backoff"]),
+            park_retries=bool(options["park_retries"]),
+            on_failure=options["on_failure"] or "stop",
+            dead_letter_topic=options["dead_letter_topic"],
+            offset_map_bytes=options["offset_map_bytes"],
+        )
+    return dispatcher
 
 
 class Processing:
@@ -163,24 +215,23 @@ class Processing:
 
     def __init__(
         self,
-        consumer: _core.Consumer,
         dispatcher: _core._Dispatcher,
         handler: Callable[[_core.Record], Any],
-        max_in_flight: int,
-        give_up_on: tuple[type[Exception], ...],
+        options: ProcessingOptions,
         loop: asyncio.AbstractEventLoop | None,
+        on_attempt_failed: OnAttemptFailed | None,
     ) -> None:
-        self._consumer = consumer
         self._dispatcher = dispatcher
+        self._max_attempts = options["max_attempts"]
+        self._on_attempt_failed = on_attempt_failed
         self._raised: BaseException | None = None
         self._stopped = threading.Event()
         self._exiting = False
-        self._handlers: _OnThreads | _OnLoop
+        self._handlers: OnThreads | OnLoop
         if is_coroutine_function(handler):
-            self._handlers = _OnLoop(self, dispatcher, handler, give_up_on, loop)
+            self._handlers = OnLoop(self, dispatcher, handler, options["give_up_on"], loop)
         else:
-            self._handlers = _OnThreads(self, dispatcher, handler, give_up_on, max_in_flight)
-        _exit.register(self)
+            self._handlers = OnThreads(self, dispatcher, handler, options["give_up_on"], options["max_in_flight"])
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is over: after `stop()`, because the consumer was closed, or with an error. False after `timeout` seconds.
@@ -240,10 +291,16 @@ class Processing:
 
     # -- what the handlers tell ------------------------------------------------------------------------------------------
 
-    def _ended_by(self, error: BaseException) -> None:
+    def broken_by(self, error: BaseException) -> None:
         """A handler raised something that is no Exception."""
         self._raised = error
         self._dispatcher.end_with(f"the handler raised {describe(error)}")
+
+    def attempt_failed(self, record: Any, error: Exception, attempt: int, is_retriable: bool) -> None:
+        """A handler raised."""
+        if self._on_attempt_failed is not None:
+            is_final = not is_retriable or (self._max_attempts is not None and attempt >= self._max_attempts)
+            self._on_attempt_failed(record, error, attempt, is_final)
 
     # -- at the interpreter's end (see _exit) ----------------------------------------------------------------------------
 
@@ -270,204 +327,37 @@ class Processing:
         self._stopped.set()
 
 
-class _Handlers:
-    """What both kinds share: what an exception means."""
+def check_values(options: ProcessingOptions) -> None:
+    """Refuses values that cannot be, and those that contradict each other.
 
-    def __init__(
-        self,
-        owner: Processing,
-        dispatcher: _core._Dispatcher,
-        handler: Callable[[_core.Record], Any],
-        give_up_on: tuple[type[Exception], ...],
-    ) -> None:
-        self._owner = owner
-        self._dispatcher = dispatcher
-        self._handler = handler
-        self._give_up_on = give_up_on
-
-    def _failed(self, ticket: int, error: Exception) -> None:
-        after = error.after if isinstance(error, Retry) else None
-        is_retriable = not isinstance(error, self._give_up_on)
-        text = str(error) or type(error).__name__
-        self._dispatcher.fail(ticket, type(error).__qualname__, text, is_retriable, _sensible(after))
-
-    def _broke(self, tickets: list[int], error: BaseException) -> None:
-        self._dispatcher.give_back(tickets)
-        self._owner._ended_by(error)
-
-
-class _OnThreads(_Handlers):
-    """Plain functions, on threads of their own."""
-
-    def __init__(
-        self,
-        owner: Processing,
-        dispatcher: _core._Dispatcher,
-        handler: Callable[[_core.Record], Any],
-        give_up_on: tuple[type[Exception], ...],
-        count: int,
-    ) -> None:
-        super().__init__(owner, dispatcher, handler, give_up_on)
-        self._threads = [threading.Thread(target=self._run, name=f"tidegate-handler-{n}", daemon=True) for n in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    def _run(self) -> None:
-        most, slowest = 1, 0.0
-        while True:
-            try:
-                works = self._dispatcher.take(most)
-            except _core.TidegateError:
-                return  # whoever waits for the end is told
-            if works is None:
-                return
-            began = time.perf_counter()
-            self._handle(works)
-            # A slow one is remembered for a while: none should wait behind the next.
-            slowest = max(slowest / 2, (time.perf_counter() - began) / len(works))
-            most = min(max(int(_TURN_S / slowest), 1), _MOST_AT_ONCE)
-
-    def _handle(self, works: list[tuple[int, int, _core.Record]]) -> None:
-        handler = self._handler
-        done: list[int] = []
-        for index, (ticket, _attempts, record) in enumerate(works):
-            try:
-                returned = handler(record)
-                if returned is not None and inspect.iscoroutine(returned):
-                    returned.close()
-                    raise TypeError("the handler returned a coroutine; give process() the coroutine function itself")
-            except Exception as error:
-                self._failed(ticket, error)
-            except BaseException as error:
-                self._dispatcher.settle(done)
-                self._broke([left for left, _, _ in works[index:]], error)
-                return
-            else:
-                done.append(ticket)
-        self._dispatcher.settle(done)
-
-    def refuse_to_wait(self) -> None:
-        """A handler may not wait for itself."""
-        if threading.current_thread() in self._threads:
-            raise RuntimeError("a handler cannot stop the processing that runs it and wait for that; do it in another thread")
-
-    def runs_in(self, thread_id: int) -> bool:
-        return any(thread.ident == thread_id for thread in self._threads)
-
-    def end(self, is_drained: bool) -> None:
-        if is_drained:
-            for thread in self._threads:
-                if thread is not threading.current_thread():
-                    thread.join()
-
-
-class _OnLoop(_Handlers):
-    """Coroutine functions, on an event loop. A thread takes records from the dispatcher and begins their tasks on the loop."""
-
-    def __init__(
-        self,
-        owner: Processing,
-        dispatcher: _core._Dispatcher,
-        handler: Callable[[_core.Record], Coroutine[Any, Any, Any]],
-        give_up_on: tuple[type[Exception], ...],
-        loop: asyncio.AbstractEventLoop | None,
-    ) -> None:
-        super().__init__(owner, dispatcher, handler, give_up_on)
-        self._own_loop = loop is None
-        self._loop = asyncio.new_event_loop() if loop is None else loop
-        self._loop_thread = threading.get_ident()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._done: list[int] = []
-        self._thread: threading.Thread | None = None
-        if self._own_loop:
-            self._thread = threading.Thread(target=self._run_loop, name="tidegate-loop", daemon=True)
-            self._thread.start()
-        self._feeder = threading.Thread(target=self._feed, name="tidegate-feeder", daemon=True)
-        self._feeder.start()
-
-    def _run_loop(self) -> None:
-        self._loop_thread = threading.get_ident()
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
-            self._loop.close()
-
-    def _feed(self) -> None:
-        while True:
-            try:
-                works = self._dispatcher.take(_MOST_AT_ONCE)
-            except _core.TidegateError:
-                return  # whoever waits for the end is told
-            if works is None:
-                return
-            try:
-                self._loop.call_soon_threadsafe(self._begin, works)
-            except RuntimeError:  # the user's loop was closed
-                self._dispatcher.give_back([ticket for ticket, _, _ in works])
-                self._dispatcher.end_with("the event loop that runs the handlers was closed")
-                return
-
-    def _begin(self, works: list[tuple[int, int, _core.Record]]) -> None:
-        loop, tasks = self._loop, self._tasks
-        for ticket, _attempts, record in works:
-            task = loop.create_task(self._one(ticket, record))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-    async def _one(self, ticket: int, record: _core.Record) -> None:
-        try:
-            await self._handler(record)
-        except Exception as error:
-            self._failed(ticket, error)
-        except asyncio.CancelledError:
-            self._dispatcher.give_back([ticket])
-            raise
-        except BaseException as error:
-            self._broke([ticket], error)
-        else:
-            # What ends in one turn of the loop is told at once.
-            if not self._done:
-                self._loop.call_soon(self._settle)
-            self._done.append(ticket)
-
-    def _settle(self) -> None:
-        done, self._done = self._done, []
-        self._dispatcher.settle(done)
-
-    def refuse_to_wait(self) -> None:
-        """The loop cannot both wait for its handlers and run them."""
-        if threading.get_ident() == self._loop_thread:
-            raise RuntimeError("stop() would stop the event loop that runs the handlers; use `await processing.aclose()` there")
-
-    def runs_in(self, thread_id: int) -> bool:
-        return thread_id == self._loop_thread
-
-    def end(self, is_drained: bool) -> None:
-        if not is_drained:
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._cancel)
-        if self._own_loop:
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._loop.stop)
-            if self._thread is not None and self._thread is not threading.current_thread():
-                self._thread.join(_LOOP_END_S)
-
-    def _cancel(self) -> None:
-        for task in tuple(self._tasks):
-            task.cancel()
-
-
-def is_coroutine_function(handler: Callable[..., Any]) -> bool:
-    """True for coroutine functions, also partial ones, and for objects whose class has `async def __call__`."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
-
-
-def _sensible(seconds: object) -> float | None:
-    """What a handler said of a Retry-After, if that is a time."""
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 1e9:
-        return float(seconds)
-    return None
+    Raises:
+        tidegate.ArgumentError: names the first one.
+    """
+    _check_choice("order", options["order"], _ORDERS)
+    if options["on_failure"] is not None:
+        _check_choice("on_failure", options["on_failure"], _FAILURES)
+    given: dict[str, Any] = {**options}
+    for name in ("max_in_flight", "max_queued", "max_bytes"):
+        _check_count(name, given[name])
+    if options["max_in_flight"] > _MOST_IN_FLIGHT:
+        raise _core.ArgumentError(f"max_in_flight: {options['max_in_flight']} at once cannot be; use at most {_MOST_IN_FLIGHT}")
+    if options["max_attempts"] is not None:
+        _check_count("max_attempts", options["max_attempts"])
+    for name in ("backoff", "max_backoff"):
+        check_seconds(name, given[name])
+    _check_number("offset_map_bytes", options["offset_map_bytes"], 0, 65_536)
+    _check_kinds(options["give_up_on"])
+    _check_topic(options["dead_letter_topic"])
+    letters = options["dead_letter_topic"]
+    if letters is not None and options["on_failure"] is not None:
+        raise _core.ArgumentError(
+            f"on_failure: {options['on_failure']!r} says what happens without a dead-letter topic, and dead_letter_topic is "
+            f"{letters!r}; give one of the two"
+        )
+    if options["park_retries"] and options["max_attempts"] == 1:
+        raise _core.ArgumentError("park_retries: with max_attempts=1 there is no other attempt; give max_attempts, or leave it out")
+    if options["park_retries"] and options["order"] == "none":
+        raise _core.ArgumentError("park_retries: with order='none' nothing waits for a retry; leave one of the two out")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -489,7 +379,7 @@ def _check_number(name: str, value: object, least: int, most: int) -> None:
         raise _core.ArgumentError(f"{name}: {value} cannot be; use {least} to {most}")
 
 
-def _check_seconds(name: str, value: object) -> None:
+def check_seconds(name: str, value: object) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise _core.ArgumentTypeError(f"{name}: {value!r} is no number of seconds")
     if not 0 <= value < 1e9:
