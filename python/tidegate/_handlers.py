@@ -96,17 +96,18 @@ class Handlers:
 
     def broke(self, tickets: list[int], error: BaseException) -> None:
         """The processing cannot go on; these records are unfinished."""
-        self._dispatcher.give_back(tickets)
+        # In this order: a record that is given back frees its key, and the next one must not come before it.
         self._owner.broken_by(error)
+        self._dispatcher.give_back(tickets)
 
     def misused(self, tickets: list[int], returned: Any) -> None:
         """The handler returned something that means its work was not done: every record would be lost so."""
         what = _unawaited(returned)
-        self._dispatcher.give_back(tickets)
         self._dispatcher.end_with(
             f"the handler {name_of(self._handler)} returned {what} that nobody runs, so nothing was done; "
             "give process() the coroutine function itself, and await in it what it calls"
         )
+        self._dispatcher.give_back(tickets)
 
     @property
     def is_in_child(self) -> bool:
@@ -241,8 +242,8 @@ class OnLoop(Handlers):
             try:
                 self._loop.call_soon_threadsafe(self._begin, works)
             except RuntimeError:  # the user's loop was closed
-                self._dispatcher.give_back([ticket for ticket, _, _ in works])
                 self._dispatcher.end_with("the event loop that runs the handlers was closed")
+                self._dispatcher.give_back([ticket for ticket, _, _ in works])
                 return
 
     def _begin(self, works: list[Work]) -> None:
@@ -283,8 +284,8 @@ class OnLoop(Handlers):
         # Before Python 3.11 the two cannot be told apart: the record is left unfinished, which loses nothing.
         was_cancelled = getattr(task, "cancelling", lambda: 1)()
         if was_cancelled:
-            self._dispatcher.give_back([work[0]])
             self._dispatcher.end_with(f"a task of the handler {name_of(self._handler)} was cancelled by somebody else")
+            self._dispatcher.give_back([work[0]])
         else:
             self.failed(work, CancelledInsideError(describe(error)))
 

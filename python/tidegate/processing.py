@@ -22,10 +22,10 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypedDict
 
 from tidegate import _core, _exit
-from tidegate._handlers import MOST_AT_ONCE, OnLoop, OnThreads, Retry, check_handler, is_coroutine_function
+from tidegate._handlers import MOST_AT_ONCE, OnLoop, OnThreads, Retry, check_handler, current_attempt, is_coroutine_function
 from tidegate._logging import Logger, describe
 
-__all__ = ["Processing", "ProcessingOptions", "Retry", "process"]
+__all__ = ["Processing", "ProcessingOptions", "Retry", "current_attempt", "process"]
 
 _log = Logger("tidegate.processing")
 
