@@ -354,6 +354,10 @@ def check_values(options: ProcessingOptions) -> None:
             f"on_failure: {options['on_failure']!r} says what happens without a dead-letter topic, and dead_letter_topic is "
             f"{letters!r}; give one of the two"
         )
+    if options["backoff"] > options["max_backoff"]:
+        raise _core.ArgumentError(
+            f"backoff: {options['backoff']} s is longer than max_backoff, {options['max_backoff']} s; use at most as long a one"
+        )
     if options["park_retries"] and options["max_attempts"] == 1:
         raise _core.ArgumentError("park_retries: with max_attempts=1 there is no other attempt; give max_attempts, or leave it out")
     if options["park_retries"] and options["order"] == "none":
