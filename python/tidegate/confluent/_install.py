@@ -2,7 +2,7 @@
 
 A finder in front of `sys.meta_path` answers for the name `confluent_kafka` and everything below it. The schema registry
 (`confluent_kafka.schema_registry`) stays the real distribution's: it is Python that talks HTTP to a registry, and under the finder
-what it imports from confluent_kafka is Tidegate's. Nothing of the real distribution is imported for any other name, its C library least of all.
+what it imports from confluent_kafka is Tidegate's. Nothing else of the real distribution is imported, its C library least of all.
 """
 
 from __future__ import annotations
