@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::log;
+use crate::notice::OffsetStore;
 use crate::offset_map::{OffsetMap, OffsetMapError};
 use crate::partition::{Generation, TopicPartition};
 use crate::source::{CommitOffset, RequestId};
@@ -60,16 +61,47 @@ impl Committed {
     }
 }
 
+impl Held {
+    /// What is to be committed by a consumer that does not commit all that is finished.
+    fn unstored(&self, store: OffsetStore) -> Option<CommitOffset> {
+        let known = self.committed.as_ref().map(|committed| committed.offset);
+        let (offset, is_news) = if store == OffsetStore::Explicit {
+            // As librdkafka has it: what lies behind the committed offset is committed by its name only.
+            let stored = self.cell.stored();
+            (stored?, known < stored)
+        } else {
+            let touched = self.cell.touched();
+            (touched?, known != touched)
+        };
+        let is_ours = self.cell.state() != CellState::Closed;
+        (is_ours && is_news).then(|| CommitOffset {
+            topic_partition: self.cell.topic_partition().clone(),
+            offset,
+            metadata: None,
+        })
+    }
+}
+
 /// All partitions held, and the counter of generations.
 #[derive(Debug, Default)]
 pub(crate) struct Assignment {
     held: HashMap<TopicPartition, Held>,
     generation: u64,
+    /// What counts as to be committed.
+    store: OffsetStore,
     /// What makes [`Assignment::progress`] go on evenly when partitions come and go.
     retired_progress: u64,
 }
 
 impl Assignment {
+    /// No partitions, of a consumer that commits `store`.
+    pub(crate) fn new(store: OffsetStore) -> Assignment {
+        Assignment {
+            store,
+            ..Assignment::default()
+        }
+    }
+
     /// Begins a generation.
     pub(crate) fn next_generation(&mut self) -> Generation {
         self.generation += 1;
@@ -172,9 +204,14 @@ impl Assignment {
         only: Option<&[TopicPartition]>,
         map_bytes: usize,
     ) -> (Vec<CommitOffset>, u64) {
+        let store = self.store;
         let mut offsets = Vec::new();
         let mut left_out = 0;
         let mut note = |held: &mut Held| {
+            if store != OffsetStore::Finished {
+                offsets.extend(held.unstored(store));
+                return;
+            }
             let (offset, is_left_out) = held.uncommitted(map_bytes);
             left_out += u64::from(is_left_out);
             offsets.extend(offset);

@@ -462,6 +462,12 @@ impl RecordBatch {
         }
     }
 
+    /// See [`OwnedRecord`].
+    pub(crate) fn store_row(&self, row: usize) -> bool {
+        let row = self.start + row;
+        self.data.run_of(row).cell.store(self.data.offsets[row] + 1)
+    }
+
     /// Gives back leased records of `rows` that will not be finished here, because their partition is being revoked
     /// ([`RecordBatch::is_stale`]): the revoke then need not wait for them. They are not committed and are handled by the
     /// partition's next owner. Any thread; what is finished already stays finished.

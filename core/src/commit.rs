@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 
 use crate::assignment::Assignment;
 use crate::error::{Error, Result};
+use crate::notice::PartitionReply;
 use crate::partition::TopicPartition;
 use crate::source::{CommitOffset, RequestId, Source};
 
@@ -60,6 +61,8 @@ pub(crate) struct CommitOutcome {
     pub(crate) error: Option<Error>,
     /// Nobody waits for it, so the log must say it.
     pub(crate) unattended: bool,
+    /// What was to be committed, if nobody waits for it.
+    pub(crate) offsets: Vec<PartitionReply>,
 }
 
 /// A commit that a revoke or a close waits for. While the group is between two generations the broker asks for patience
@@ -238,6 +241,13 @@ impl Committer {
             self.refused.insert(id);
         }
         let unattended = request.asker.is_unattended();
+        let told = request.offsets.iter().filter(|_| unattended);
+        let offsets = told.map(|offset| PartitionReply {
+            error: failed_of(offset).and_then(Error::kafka_code),
+            metadata: offset.metadata.clone(),
+            ..PartitionReply::new(&offset.topic_partition, offset.offset)
+        });
+        let offsets = offsets.collect();
         request.asker.answer(match &error {
             None => Ok(request.offsets),
             Some(error) => Err(error.clone()),
@@ -246,6 +256,7 @@ impl Committer {
             latency_us: now_us.saturating_sub(request.sent_us),
             error,
             unattended,
+            offsets,
         })
     }
 

@@ -60,6 +60,7 @@ mod checks;
 mod clock;
 mod error;
 pub mod log;
+mod notice;
 mod partition;
 pub mod partitioner;
 mod ready;
@@ -109,6 +110,7 @@ pub use consumer::{Consumer, RebalanceListener};
 pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Result, Severity};
 pub use kafka_code::kafka_codes;
 pub use native::librdkafka_version;
+pub use notice::{ConsumerOptions, Notice, OffsetStore, PartitionReply};
 pub use parallel::{Dispatcher, HandlerError, OnFailure, Order, ProcessOptions, Processing};
 pub use partition::{Generation, Offset, TopicInfo, TopicPartition, TopicPartitionOffset};
 pub use producer::{

@@ -8,6 +8,7 @@
 //! looked up, in-flight work is drained and offsets are committed while events still are served.
 //! The states of a rebalance are in [`crate::rebalance`].
 
+mod by_hand;
 mod close;
 
 use std::collections::VecDeque;
@@ -16,17 +17,23 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
+pub(crate) use by_hand::Change;
+
 use crate::assignment::Assignment;
 use crate::batch::BatchData;
 use crate::clock::Clock;
 use crate::commit::{Asker, AwaitedCommit, CommitReply, Committer};
 use crate::error::{Error, Result};
+use crate::kafka_code;
 use crate::log;
+use crate::notice::Notice;
 use crate::partition::{Offset, TopicPartition};
 use crate::queue::Gate;
 use crate::rebalance::Phase;
 use crate::shared::{AppEvent, Shared};
-use crate::source::{CommitOffset, FetchStart, FillLimit, RequestId, Source, SourceEvent};
+use crate::source::{
+    CommitOffset, FetchStart, FillLimit, Protocol, RequestId, Source, SourceEvent,
+};
 use crate::tracker::{CellState, PartitionCell, UNKNOWN};
 
 /// librdkafka must see its queues served at least this often, and the application's progress is sampled as often.
@@ -39,6 +46,9 @@ const FILLS_PER_STEP: usize = 16;
 pub(crate) const BATCH_RECORDS: usize = 4096;
 /// After an assignment that could not be fetched the group is joined again so much later.
 const REJOIN_US: u64 = 1_000_000;
+/// librdkafka's `_NO_OFFSET` and `_MAX_POLL_EXCEEDED`.
+const NO_OFFSET: i32 = -168;
+const MAX_POLL_EXCEEDED: i32 = -147;
 /// A seek that librdkafka is not ready for is tried again for so long.
 const SEEK_WAIT_US: u64 = 5_000_000;
 
@@ -64,6 +74,12 @@ pub(crate) enum Command {
         reply: Sender<Result<()>>,
     },
     Assign {
+        partitions: Vec<(TopicPartition, Offset)>,
+        reply: Sender<Result<()>>,
+    },
+    /// As `Assign`, also while subscribed.
+    Reassign {
+        change: Change,
         partitions: Vec<(TopicPartition, Offset)>,
         reply: Sender<Result<()>>,
     },
@@ -141,6 +157,8 @@ pub(crate) struct Poller<S: Source> {
     pub(crate) evicted: bool,
     /// When the group is joined again that was left because an assignment could not be fetched.
     rejoin_us: Option<u64>,
+    /// What the group's latest assignment or revoke was.
+    protocol: Option<Protocol>,
     seeks: Vec<Seeking>,
     closing: Closing,
     close_replies: Vec<(u64, Sender<Result<()>>)>,
@@ -158,7 +176,7 @@ impl<S: Source> Poller<S> {
         let now_us = clock.now_us();
         Poller {
             source,
-            assignment: Assignment::default(),
+            assignment: Assignment::new(shared.options.store),
             committer: Committer::default(),
             shared,
             phase: Phase::Steady,
@@ -175,6 +193,7 @@ impl<S: Source> Poller<S> {
             progress_us: now_us,
             evicted: false,
             rejoin_us: None,
+            protocol: None,
             seeks: Vec::new(),
             closing: Closing::No,
             close_replies: Vec::new(),
@@ -211,6 +230,10 @@ impl<S: Source> Poller<S> {
     pub(crate) fn request(&mut self) -> RequestId {
         self.next_request += 1;
         RequestId(self.next_request)
+    }
+
+    fn is_subscribed(&self) -> bool {
+        !self.topics.is_empty()
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -259,6 +282,16 @@ impl<S: Source> Poller<S> {
                     .and_then(|()| self.assign_by_hand(&partitions, now_us));
                 let _ = reply.send(result);
             }
+            Command::Reassign {
+                change,
+                partitions,
+                reply,
+            } => {
+                let result = self
+                    .refuse_when_closing()
+                    .and_then(|()| self.reassign(change, &partitions, now_us));
+                let _ = reply.send(result);
+            }
             Command::Seek {
                 partition,
                 to,
@@ -273,6 +306,13 @@ impl<S: Source> Poller<S> {
             }
             Command::Commit { offsets, reply } => {
                 let offsets = offsets.unwrap_or_else(|| self.uncommitted(None));
+                if offsets.is_empty() && reply.is_none() && self.shared.options.commits {
+                    let nothing = Notice::Committed {
+                        error: Some(kafka_code::from_number(NO_OFFSET)),
+                        offsets: Vec::new(),
+                    };
+                    self.shared.tell(AppEvent::Notice(nothing));
+                }
                 let id = self.request();
                 let asker = Asker::Application(reply);
                 self.committer
@@ -294,12 +334,16 @@ impl<S: Source> Poller<S> {
 
     fn event(&mut self, event: SourceEvent, now_us: u64) {
         match event {
-            SourceEvent::Assign { .. } => self.waiting.push_back(event),
+            SourceEvent::Assign { protocol, .. } => {
+                self.protocol = Some(protocol);
+                self.waiting.push_back(event);
+            }
             SourceEvent::Revoke {
                 ref partitions,
                 lost,
-                ..
+                protocol,
             } => {
+                self.protocol = Some(protocol);
                 self.drop_start_wait();
                 if lost {
                     // Whatever is under way for them must neither hand out nor commit any more.
@@ -329,6 +373,12 @@ impl<S: Source> Poller<S> {
                         Some(_) => stats.commits_failed.add(1),
                     }
                     stats.commit_latency_us.record(outcome.latency_us);
+                    if self.shared.options.commits && !outcome.offsets.is_empty() {
+                        self.shared.tell(AppEvent::Notice(Notice::Committed {
+                            error: outcome.error.as_ref().and_then(Error::kafka_code),
+                            offsets: outcome.offsets,
+                        }));
+                    }
                     if let (Some(error), true) = (outcome.error, outcome.unattended) {
                         log::warn(format_args!(
                             "a commit failed and will be repeated with the next one: {error}"
@@ -339,96 +389,40 @@ impl<S: Source> Poller<S> {
             SourceEvent::PartitionEof {
                 topic_partition,
                 offset,
-            } => self.shared.tell(AppEvent::PartitionEof {
-                topic_partition,
-                offset,
-            }),
+                reason,
+            } => {
+                // What the source gave before it is in the gate already.
+                let cell = self.assignment.get(&topic_partition).map(Arc::clone);
+                let after = cell.as_ref().map_or(UNKNOWN, |cell| cell.fetched());
+                self.shared.tell(AppEvent::PartitionEof {
+                    cell,
+                    topic_partition,
+                    offset,
+                    after,
+                    reason,
+                });
+            }
             SourceEvent::Error(error) => self.shared.source_error(error),
-            SourceEvent::Statistics(json) => *self.shared.librdkafka_stats.lock() = Some(json),
-        }
-    }
-
-    fn assign_by_hand(
-        &mut self,
-        partitions: &[(TopicPartition, Offset)],
-        now_us: u64,
-    ) -> Result<()> {
-        let generation = self.assignment.next_generation();
-        let starts: Vec<FetchStart> = partitions
-            .iter()
-            .map(|(partition, offset)| FetchStart {
-                cell: Arc::new(PartitionCell::new(
-                    partition.clone(),
-                    generation,
-                    known_start(*offset),
-                )),
-                offset: *offset,
-            })
-            .collect();
-        if self.settings.auto_commit {
-            // The last chance for the partitions that go.
-            self.commit_finished(now_us);
-        }
-        self.source
-            .assign(crate::source::Protocol::Eager, &starts)?;
-        let old = self.assignment.partitions();
-        self.assignment.remove(&old);
-        let since = self.request();
-        for start in &starts {
-            self.assignment.insert(&start.cell, None, since);
-        }
-        self.publish_assignment();
-        Ok(())
-    }
-
-    fn seek(
-        &mut self,
-        partition: &TopicPartition,
-        to: Offset,
-        reply: Sender<Result<()>>,
-        now_us: u64,
-    ) {
-        let live = self.assignment.get(partition).filter(|cell| cell.is_live());
-        let Some(paused) = live.map(|cell| cell.is_paused()) else {
-            let _ = reply.send(Err(not_assigned(partition)));
-            return;
-        };
-        let generation = self.assignment.next_generation();
-        let cell = Arc::new(PartitionCell::new(partition.clone(), generation, UNKNOWN));
-        cell.set_paused(paused);
-        // Closes the cell before: nothing of it is handed out from here on.
-        self.assignment.replace(&cell);
-        self.publish_assignment();
-        self.seeks.push(Seeking {
-            start: FetchStart { cell, offset: to },
-            until_us: now_us + SEEK_WAIT_US,
-            reply,
-        });
-        self.drive_seeks(now_us);
-    }
-
-    /// librdkafka refuses to seek a partition whose fetching has not begun, which is so right after an assignment.
-    fn drive_seeks(&mut self, now_us: u64) {
-        for seeking in std::mem::take(&mut self.seeks) {
-            let cell = &seeking.start.cell;
-            if !cell.is_live() {
-                let _ = seeking
-                    .reply
-                    .send(Err(not_assigned(cell.topic_partition())));
-                continue;
-            }
-            match self.source.seek(&seeking.start) {
-                Err(error) if is_state_error(&error) && now_us < seeking.until_us => {
-                    self.seeks.push(seeking);
+            SourceEvent::PartitionError {
+                topic_partition,
+                error,
+            } => self.shared.error_of(Some(topic_partition), error),
+            SourceEvent::Statistics(json) => {
+                if self.shared.options.statistics {
+                    let notice = Notice::Statistics(json.clone());
+                    self.shared.tell(AppEvent::Notice(notice));
                 }
-                result => {
-                    if result.is_ok() {
-                        // Not before: a place that could not be sought must not be committed.
-                        cell.begin(known_start(seeking.start.offset));
-                    }
-                    let _ = seeking.reply.send(result);
-                }
+                *self.shared.librdkafka_stats.lock() = Some(json);
             }
+            SourceEvent::Log {
+                level,
+                facility,
+                message,
+            } => self.shared.tell(AppEvent::Notice(Notice::Log {
+                level,
+                facility,
+                message,
+            })),
         }
     }
 
@@ -526,6 +520,16 @@ impl<S: Source> Poller<S> {
             stuck_us / 1000,
             self.settings.max_poll_interval_us / 1000
         ));
+        if self.shared.options.errors {
+            let interval_ms = self.settings.max_poll_interval_us / 1000;
+            self.shared.source_error(Error::Kafka {
+                code: kafka_code::from_number(MAX_POLL_EXCEEDED),
+                context: format!(
+                    "Application maximum poll interval ({interval_ms}ms) exceeded by {}ms",
+                    (stuck_us / 1000).saturating_sub(interval_ms)
+                ),
+            });
+        }
         self.answer_pending_assign(now_us);
         self.source.unsubscribe();
     }

@@ -14,6 +14,7 @@ use crate::assignment::Committed;
 use crate::commit::{Asker, Awaited, AwaitedCommit, COMMIT_WAIT_US};
 use crate::error::Error;
 use crate::log;
+use crate::notice::OffsetStore;
 use crate::partition::{Offset, TopicPartition};
 use crate::poller::{DRAIN_LOOK_US, Poller};
 use crate::shared::AppEvent;
@@ -311,7 +312,10 @@ impl<S: Source> Poller<S> {
         self.publish_assignment();
         let partitions = starts.iter().map(|(partition, _)| partition.clone());
         let partitions = partitions.collect();
-        if new_starts && self.settings.auto_commit {
+        if new_starts
+            && self.settings.auto_commit
+            && self.shared.options.store == OffsetStore::Finished
+        {
             // A consumer killed before its first timed commit must start here again, not at a later end: from the moment
             // the application knows of its assignment or has a record of it.
             self.commit_starts(partitions, now_us + COMMIT_WAIT_US, now_us);

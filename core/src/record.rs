@@ -261,6 +261,11 @@ impl OwnedRecord {
         self.batch.is_stale(self.row)
     }
 
+    /// Notes that the offset behind the record is to be committed; false when its partition is gone, or was sought.
+    pub(crate) fn store(&self) -> bool {
+        self.batch.store_row(self.row)
+    }
+
     /// Notes that the record is finished; see [`RecordBatch::acknowledge`].
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::error::Error;
 use crate::log;
+use crate::notice::{ConsumerOptions, Notice};
 use crate::partition::TopicPartition;
 use crate::queue::Waker;
 use crate::ready::Ready;
@@ -27,10 +28,20 @@ pub(crate) enum AppEvent {
     },
     Lost(Vec<TopicPartition>),
     PartitionEof {
+        /// Of the assignment in which the end was reached; none when it is gone.
+        cell: Option<Arc<PartitionCell>>,
         topic_partition: TopicPartition,
         offset: i64,
+        /// Handed out up to here, every record before the end was.
+        after: i64,
+        reason: String,
     },
-    Error(Error),
+    Error {
+        error: Error,
+        partition: Option<TopicPartition>,
+    },
+    /// Only an application that asks for notices is told of these.
+    Notice(Notice),
     /// Partitions were resumed: what was kept back may be handed out.
     Resumed,
     /// Return from waiting.
@@ -47,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) librdkafka_stats: Mutex<Option<String>>,
     /// Armed while an application in an event loop waits to be told.
     pub(crate) ready: Ready,
+    /// What the application asks to be told.
+    pub(crate) options: ConsumerOptions,
     events: Sender<AppEvent>,
     /// The application has something in `events`; looked at once per record handed out.
     attention: AtomicBool,
@@ -63,7 +76,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The shared part, and the receiving end of what it tells the application.
-    pub(crate) fn new(waker: Arc<Waker>) -> (Arc<Shared>, Receiver<AppEvent>) {
+    pub(crate) fn new(
+        waker: Arc<Waker>,
+        options: ConsumerOptions,
+    ) -> (Arc<Shared>, Receiver<AppEvent>) {
         let (events, receiver) = unbounded();
         let shared = Shared {
             waker,
@@ -71,6 +87,7 @@ impl Shared {
             assigned: RwLock::new(Vec::new()),
             librdkafka_stats: Mutex::new(None),
             ready: Ready::new(),
+            options,
             events,
             attention: AtomicBool::new(false),
             calls: AtomicU64::new(0),
@@ -116,9 +133,14 @@ impl Shared {
     /// Counts an error of librdkafka or the broker, and decides who hears of it. librdkafka goes on by itself after most
     /// of them, so a broker that is away is one line in the log; what only the application can mend comes out of its poll.
     pub(crate) fn source_error(&self, error: Error) {
+        self.error_of(None, error);
+    }
+
+    /// As `source_error`, of one partition.
+    pub(crate) fn error_of(&self, partition: Option<TopicPartition>, error: Error) {
         self.stats.errors.add(1);
-        if needs_the_application(&error) {
-            self.tell(AppEvent::Error(error));
+        if self.options.errors || needs_the_application(&error) {
+            self.tell(AppEvent::Error { error, partition });
         } else {
             log::warn(format_args!("{error}"));
         }

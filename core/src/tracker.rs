@@ -89,6 +89,10 @@ pub(crate) struct PartitionCell {
     mapped: Mutex<Mapped>,
     /// There is something in `mapped`.
     has_map: AtomicBool,
+    /// Where handing out began, or [`UNKNOWN`].
+    start: AtomicI64,
+    /// What the application stored itself, or [`UNKNOWN`]; see [`PartitionCell::store`].
+    stored: AtomicI64,
     /// The cell before the source went back, and to where. Its records from there on count no more.
     before: Option<(Arc<PartitionCell>, i64)>,
 }
@@ -115,6 +119,8 @@ impl PartitionCell {
             leader_epoch: AtomicI64::new(-1),
             mapped: Mutex::new(Mapped::default()),
             has_map: AtomicBool::new(false),
+            start: AtomicI64::new(start),
+            stored: AtomicI64::new(UNKNOWN),
             before: None,
         }
     }
@@ -218,7 +224,34 @@ impl PartitionCell {
     pub(crate) fn begin(&self, start: i64) {
         self.handed.store(start, Ordering::Release);
         self.finished.store(start, Ordering::Release);
+        self.start.store(start, Ordering::Release);
         self.note_fetched(start);
+    }
+
+    /// The next offset after the last record handed out; nothing while none was.
+    pub(crate) fn consumed(&self) -> Option<i64> {
+        let handed = self.handed();
+        let began = self.before.is_some() || handed != self.start.load(Ordering::Acquire);
+        (handed != UNKNOWN && began).then_some(handed)
+    }
+
+    /// The low watermark once a record was finished; nothing before.
+    pub(crate) fn touched(&self) -> Option<i64> {
+        let finished = self.finished();
+        let began = self.before.is_some() || finished != self.start.load(Ordering::Acquire);
+        (finished != UNKNOWN && began).then_some(finished)
+    }
+
+    /// Notes an offset (*next to read*) that the application wants committed, for consumers that commit nothing else. False
+    /// when the partition is gone.
+    pub(crate) fn store(&self, offset: i64) -> bool {
+        self.stored.store(offset, Ordering::Release);
+        self.state() != CellState::Closed
+    }
+
+    /// What [`PartitionCell::store`] noted last.
+    pub(crate) fn stored(&self) -> Option<i64> {
+        Some(self.stored.load(Ordering::Acquire)).filter(|offset| *offset != UNKNOWN)
     }
 
     /// Next offset to come from the source, or [`UNKNOWN`]. The poller's thread only.
@@ -361,7 +394,8 @@ impl PartitionCell {
     pub(crate) fn deliver_next(&self, first: i64, end: i64) {
         let handed = self.handed.load(Ordering::Acquire);
         if handed == UNKNOWN {
-            // Both are unknown together, and nothing can have been completed before the first delivery.
+            // All are unknown together, and nothing can have been completed before the first delivery.
+            self.start.store(first, Ordering::Release);
             self.finished.store(first, Ordering::Release);
         } else if handed < first {
             self.complete(handed, first);

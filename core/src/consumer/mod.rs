@@ -4,8 +4,10 @@
 //! what is in the application's hands. Rebalance callbacks run here, on the thread that polls.
 
 mod close;
+mod details;
 mod hand;
 mod listener;
+mod notices;
 mod offsets;
 #[cfg(test)]
 mod tests;
@@ -24,7 +26,9 @@ use crate::checks::{ForkGuard, millis};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::consumer::hand::Hand;
+use crate::consumer::notices::Notices;
 use crate::error::{Error, Result};
+use crate::notice::ConsumerOptions;
 use crate::partition::{Offset, TopicPartition};
 use crate::poller::{self, Command, Poller, Settings};
 use crate::queue::{self, GateReceiver, Waker};
@@ -50,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) max_poll_records: usize,
     pub(crate) group_id: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: ConsumerOptions,
     /// Wakes the poller; the source has it too.
     pub(crate) waker: Arc<Waker>,
     /// For questions that the broker answers; none over a scripted source.
@@ -113,6 +118,7 @@ pub struct Consumer {
     client: Weak<Client>,
     hand: Mutex<Hand>,
     listener: Mutex<Option<Arc<dyn RebalanceListener>>>,
+    notices: Notices,
     subscription: Mutex<Vec<String>>,
     max_poll_records: usize,
     group_id: Option<String>,
@@ -141,6 +147,15 @@ impl Consumer {
     ///
     /// [`Error::Config`] with every problem of the configuration, [`Error::Kafka`] when librdkafka cannot start.
     pub fn new(config: &Config) -> Result<Consumer> {
+        Consumer::with_options(config, ConsumerOptions::default())
+    }
+
+    /// As [`Consumer::new`], for faces that carry another client's API.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::new`].
+    pub fn with_options(config: &Config, options: ConsumerOptions) -> Result<Consumer> {
         let config = config.consumer()?;
         config.log_notes();
         let tuning = tuning::tune(&config);
@@ -150,6 +165,7 @@ impl Consumer {
             &tuning.native,
             config.group_id.is_some(),
             tuning.reset,
+            options.logs,
             &waker,
             config.tokens.as_ref(),
         )?;
@@ -160,6 +176,7 @@ impl Consumer {
             max_poll_records: config.max_poll_records.unwrap_or(usize::MAX),
             group_id: config.group_id,
             clock: Arc::new(SystemClock::new()),
+            options,
             waker,
         };
         let (mut consumer, poller) = Consumer::with_source(source, parts);
@@ -170,7 +187,7 @@ impl Consumer {
 
     /// A consumer over `source` and its poller, which does not run yet.
     pub(crate) fn with_source<S: Source>(source: S, parts: Parts) -> (Consumer, Poller<S>) {
-        let (shared, events) = Shared::new(Arc::clone(&parts.waker));
+        let (shared, events) = Shared::new(Arc::clone(&parts.waker), parts.options);
         let (gate_in, gate) = queue::gate(parts.gate_bytes, parts.waker);
         let (commands, command_receiver) = unbounded();
         let join_bytes = parts.settings.batch_bytes;
@@ -192,6 +209,7 @@ impl Consumer {
             client: parts.client,
             hand: Mutex::new(Hand::new(join_bytes)),
             listener: Mutex::new(None),
+            notices: Notices::default(),
             subscription: Mutex::new(Vec::new()),
             max_poll_records: parts.max_poll_records,
             group_id: parts.group_id,

@@ -195,7 +195,7 @@ impl Consumer {
         Ok((handed != UNKNOWN).then_some(handed))
     }
 
-    fn cell(&self, partition: &TopicPartition) -> Result<Arc<PartitionCell>> {
+    pub(super) fn cell(&self, partition: &TopicPartition) -> Result<Arc<PartitionCell>> {
         self.shared
             .assigned
             .read()
@@ -326,7 +326,7 @@ impl Consumer {
         native::topics(self.client()?.client(), timeout)
     }
 
-    fn client(&self) -> Result<Arc<Client>> {
+    pub(super) fn client(&self) -> Result<Arc<Client>> {
         self.open()?;
         self.client.upgrade().ok_or(Error::Closed { what: WHAT })
     }

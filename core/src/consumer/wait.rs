@@ -202,9 +202,11 @@ impl Consumer {
                 Some(listener) => told("on_lost", listener.on_lost(&partitions)),
                 None => Ok(false),
             },
+            event if self.note(&event) => Ok(true),
             AppEvent::PartitionEof {
                 topic_partition,
                 offset,
+                ..
             } => match listener {
                 Some(listener) => told(
                     "on_partition_eof",
@@ -212,8 +214,8 @@ impl Consumer {
                 ),
                 None => Ok(false),
             },
-            AppEvent::Resumed => Ok(false),
-            AppEvent::Error(error) => Err(error),
+            AppEvent::Resumed | AppEvent::Notice(_) => Ok(false),
+            AppEvent::Error { error, .. } => Err(error),
             AppEvent::Wake | AppEvent::Closed => Ok(true),
         }
     }

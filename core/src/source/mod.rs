@@ -94,9 +94,22 @@ pub(crate) enum SourceEvent {
     PartitionEof {
         topic_partition: TopicPartition,
         offset: i64,
+        /// The source's sentence.
+        reason: String,
     },
     /// Something failed; librdkafka goes on by itself unless the error is fatal.
     Error(Error),
+    /// As `Error`, of one partition.
+    PartitionError {
+        topic_partition: TopicPartition,
+        error: Error,
+    },
+    /// A line of librdkafka's log, where it is asked for.
+    Log {
+        level: i32,
+        facility: String,
+        message: String,
+    },
     /// librdkafka's own statistics (JSON).
     Statistics(String),
 }

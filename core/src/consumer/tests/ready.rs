@@ -229,6 +229,7 @@ fn a_partition_end_is_told() {
     let (mut world, calls) = waiting(listening());
     let me = world.apps[0].me;
     let end = SourceEvent::PartitionEof {
+        reason: String::new(),
         topic_partition: tp(0),
         offset: 0,
     };

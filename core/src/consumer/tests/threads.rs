@@ -38,6 +38,7 @@ pub(super) fn consumer(cluster: &ClusterHandle) -> (Consumer, usize) {
     let source = cluster.join(&waker);
     let me = source.me;
     let parts = Parts {
+        options: crate::notice::ConsumerOptions::default(),
         settings: Settings {
             auto_commit: true,
             auto_commit_interval_us: 3_000,

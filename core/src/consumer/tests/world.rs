@@ -188,6 +188,7 @@ impl World {
         let (consumer, poller) = Consumer::with_source(
             source,
             Parts {
+                options: crate::notice::ConsumerOptions::default(),
                 settings: Settings {
                     auto_commit: self.setup.auto_commit,
                     auto_commit_interval_us: self.setup.commit_interval_us,

@@ -16,11 +16,22 @@ use crate::source::{Protocol, SourceEvent};
 /// What librdkafka calls back, on the poller's thread, while its consumer queue is polled.
 pub(crate) struct Context {
     pub(super) events: Mutex<VecDeque<SourceEvent>>,
+    /// Log lines are events, too.
+    pub(super) logs: bool,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        log::emit_librdkafka(level, facility, message);
+        if self.logs {
+            // From any thread of librdkafka; the poller finds it at its next look.
+            self.events.lock().push_back(SourceEvent::Log {
+                level: level as i32,
+                facility: facility.to_string(),
+                message: message.to_string(),
+            });
+        } else {
+            log::emit_librdkafka(level, facility, message);
+        }
     }
 
     fn stats_raw(&self, statistics: &[u8]) {

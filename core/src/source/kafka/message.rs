@@ -40,12 +40,17 @@ pub(super) unsafe fn error_event(message: Message) -> SourceEvent {
         return SourceEvent::PartitionEof {
             topic_partition,
             offset: message.offset,
+            reason: text,
         };
     }
-    SourceEvent::Error(Error::Kafka {
+    let error = Error::Kafka {
         code: kafka_code::from_number(message.err as i32),
         context: format!("{topic_partition}: {text}"),
-    })
+    };
+    SourceEvent::PartitionError {
+        topic_partition,
+        error,
+    }
 }
 
 /// A message that no arena can hold. Its offset is passed over, as that of any message that cannot be read.

@@ -52,7 +52,7 @@ use message::{
 };
 use queue::Queue;
 use reply::commit_replies;
-pub(crate) use reply::{cached_watermarks, metadata};
+pub(crate) use reply::{cached_watermarks, member_id, metadata, replies, set_sasl_credentials};
 use taken::Taken;
 
 /// librdkafka's main thread answers a seek without the broker, so this is never used up in practice.
@@ -83,16 +83,18 @@ pub(crate) struct KafkaSource {
 }
 
 impl KafkaSource {
-    /// Creates librdkafka's client. `waker` wakes the poller.
+    /// Creates librdkafka's client. `waker` wakes the poller; with `logs` log lines are events.
     pub(crate) fn new(
         config: &ClientConfig,
         grouped: bool,
         reset: lookup::Reset,
+        logs: bool,
         waker: &Arc<Waker>,
         tokens: Option<&TokenSource>,
     ) -> Result<KafkaSource> {
         let context = Context {
             events: Mutex::new(VecDeque::new()),
+            logs,
         };
         let mut client: Client = config
             .create_with_context(context)

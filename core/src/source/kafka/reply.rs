@@ -9,6 +9,7 @@ use rdkafka::consumer::Consumer as _;
 
 use crate::error::{Error, Result};
 use crate::kafka_code;
+use crate::notice::PartitionReply;
 use crate::partition::TopicPartition;
 use crate::source::kafka::context::Client;
 use crate::source::kafka::message::slice;
@@ -74,6 +75,79 @@ pub(crate) fn metadata(list: &TopicPartitionList) -> Vec<Option<String>> {
             })
             .collect()
     }
+}
+
+/// The name that the coordinator gave this member.
+pub(crate) fn member_id(client: &Client) -> Option<String> {
+    // SAFETY: the client is alive; the text is ours, and given back after its last use.
+    unsafe {
+        let native = client.client().native_ptr();
+        let text = rd::rd_kafka_memberid(native);
+        if text.is_null() {
+            return None;
+        }
+        let copy = c_string(text);
+        rd::rd_kafka_mem_free(native, text.cast());
+        Some(copy).filter(|id| !id.is_empty())
+    }
+}
+
+/// Sets what the next connections authenticate with.
+pub(crate) fn set_sasl_credentials(client: &Client, user: &str, password: &str) -> Result<()> {
+    let text = |name: &'static str, text: &str| {
+        std::ffi::CString::new(text)
+            .map_err(|_| Error::argument(name, "it holds a NUL character", "leave that out"))
+    };
+    let (user, password) = (text("username", user)?, text("password", password)?);
+    // SAFETY: the client and both texts are alive; the error is ours, and destroyed after its last use.
+    unsafe {
+        let native = client.client().native_ptr();
+        let error = rd::rd_kafka_sasl_set_credentials(native, user.as_ptr(), password.as_ptr());
+        if error.is_null() {
+            return Ok(());
+        }
+        let failed = Error::Kafka {
+            code: kafka_code::from_number(rd::rd_kafka_error_code(error) as i32),
+            context: c_string(rd::rd_kafka_error_string(error)),
+        };
+        rd::rd_kafka_error_destroy(error);
+        Err(failed)
+    }
+}
+
+/// A list with everything that librdkafka says of each partition.
+pub(crate) fn replies(list: &rdkafka::TopicPartitionList) -> Vec<PartitionReply> {
+    // SAFETY: the list is alive, and has `cnt` elements.
+    let elements = unsafe {
+        let list = &*list.ptr();
+        match usize::try_from(list.cnt) {
+            Ok(count) if count > 0 => std::slice::from_raw_parts(list.elems, count),
+            _ => &[],
+        }
+    };
+    let reply = |element: &rd::rd_kafka_topic_partition_t| {
+        // SAFETY: an element has a topic name, and its metadata is valid for its length.
+        let (topic, metadata, epoch) = unsafe {
+            (
+                c_string(element.topic),
+                super::message::slice(element.metadata, element.metadata_size),
+                rd::rd_kafka_topic_partition_get_leader_epoch(element),
+            )
+        };
+        let text = metadata.filter(|metadata| !metadata.is_empty());
+        let text =
+            text.map(|text| String::from_utf8_lossy(text.strip_suffix(&[0]).unwrap_or(text)));
+        let code = kafka_code::from_number(element.err as i32);
+        PartitionReply {
+            topic: topic.into(),
+            partition: element.partition,
+            offset: element.offset,
+            leader_epoch: (epoch >= 0).then_some(epoch),
+            metadata: text.map(std::borrow::Cow::into_owned),
+            error: (code.number() != 0).then_some(code),
+        }
+    };
+    elements.iter().map(reply).collect()
 }
 
 /// What the broker said of each partition of a list.
