@@ -349,21 +349,34 @@ impl Consumer {
     /// [`Error::ConcurrentUse`], [`Error::Closed`], [`Error::Listener`], and [`Error::Kafka`] for what only the
     /// application can mend (no permission, a fatal error, `auto.offset.reset=error` without a position).
     pub fn poll(&self, timeout: Option<Duration>) -> Result<Option<OwnedRecord>> {
-        {
-            let mut hand = self.hand.lock();
-            if hand.busy {
-                return Err(concurrent());
-            }
-            if !self.shared.wants_attention()
-                && let Some(record) = hand.next_record()
-            {
-                self.shared.note_call();
-                return Ok(Some(record));
-            }
+        if let Some(record) = self.next_at_hand()? {
+            return Ok(Some(record));
         }
         self.wait_for(timeout, 1, 0, |hand| {
             hand.hand_out_record(&self.shared.stats)
         })
+    }
+
+    /// The next record of the batch that the last [`Consumer::poll`] began, if nothing else is to be done first: no callback
+    /// runs, and nothing is waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ConcurrentUse`].
+    #[inline]
+    pub fn next_at_hand(&self) -> Result<Option<OwnedRecord>> {
+        let mut hand = self.hand.lock();
+        if hand.busy {
+            return Err(concurrent());
+        }
+        if self.shared.wants_attention() {
+            return Ok(None);
+        }
+        let record = hand.next_record();
+        if record.is_some() {
+            self.shared.note_call();
+        }
+        Ok(record)
     }
 
     /// The next batch: returns as soon as there are records, with at most `max_records` of them (and never more than
