@@ -131,6 +131,11 @@ pub(crate) fn emit(level: Level, target: &'static str, message: fmt::Arguments<'
 }
 
 /// One of our own lines, as a warning.
+/// A warning of a face that stands on this crate.
+pub fn warning(message: &str) {
+    warn(format_args!("{message}"));
+}
+
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
     emit(Level::Warn, TIDEGATE, message);
 }

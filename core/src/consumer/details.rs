@@ -200,6 +200,15 @@ impl Consumer {
         Ok(kafka::member_id(&*self.client()?))
     }
 
+    /// Who this consumer is in its group now, in librdkafka's form, for a transactional producer. Asks nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Closed`].
+    pub fn membership(&self) -> Result<Vec<u8>> {
+        kafka::membership(&*self.client()?)
+    }
+
     /// The user and password of SASL PLAIN or SCRAM for the next connections.
     ///
     /// # Errors

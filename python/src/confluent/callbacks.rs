@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyWeakrefMethods as _, PyWeakrefReference};
+use pyo3::types::PyWeakrefReference;
 use tidegate::{Error, RebalanceListener, TopicPartition};
 
 use super::parts;

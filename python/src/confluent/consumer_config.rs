@@ -5,12 +5,11 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 use tidegate::config::{Scope, properties};
-use tidegate::{Config, ConsumerOptions, OffsetStore};
+use tidegate::{Config, ConsumerOptions, OffsetStore, log};
 
 use super::callbacks::Functions;
 use super::types::{INVALID_ARG, refused};
 use crate::errors::shown;
-use crate::log;
 
 /// A client may be made without servers, and then reaches nobody.
 const NO_SERVER: &str = "127.0.0.1:1";
@@ -32,9 +31,17 @@ fn entries<'py>(
     let wrong = || PyTypeError::new_err("expected configuration dict: Consumer({'group.id': ...})");
     let dict = match (args.len(), kwargs) {
         (0, Some(kwargs)) => return kwargs.copy(),
-        (1, _) => args.get_item(0)?.cast::<PyDict>().map_err(|_| wrong())?.copy()?,
+        (1, _) => args
+            .get_item(0)?
+            .cast::<PyDict>()
+            .map_err(|_| wrong())?
+            .copy()?,
         (0, None) => return Err(wrong()),
-        _ => return Err(PyTypeError::new_err("expected tuple containing single dict")),
+        _ => {
+            return Err(PyTypeError::new_err(
+                "expected tuple containing single dict",
+            ));
+        }
     };
     if let Some(kwargs) = kwargs {
         dict.update(kwargs.as_mapping())?;
@@ -97,12 +104,13 @@ pub(crate) fn read(
                     "true" | "t" | "1" => OffsetStore::Touched,
                     "false" | "f" | "0" => OffsetStore::Explicit,
                     _ => {
-                        let problem = format!("{name}: {} is neither true nor false", shown(&value));
+                        let problem =
+                            format!("{name}: {} is neither true nor false", shown(&value));
                         return Err(refused(py, INVALID_ARG, &problem));
                     }
                 };
             }
-            _ if is_producers(&name) => log::warn(&format!(
+            _ if is_producers(&name) => log::warning(&format!(
                 "{name} is a property of producers and has no effect on this consumer"
             )),
             _ => {
@@ -123,7 +131,9 @@ pub(crate) fn read(
     }
     let is_set = |names: &[&str]| names.iter().any(|name| config.get(name).is_some());
     if !is_set(&["bootstrap.servers", "metadata.broker.list"]) {
-        log::warn("no bootstrap.servers configured: the client cannot connect to a Kafka cluster");
+        log::warning(
+            "no bootstrap.servers configured: the client cannot connect to a Kafka cluster",
+        );
         config.set("bootstrap.servers", NO_SERVER);
     }
     // librdkafka takes a session shorter than the default of its heartbeats; a member would be lost between two of them.

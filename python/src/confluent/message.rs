@@ -163,6 +163,11 @@ impl Message {
         }
     }
 
+    /// The record, if nothing of it was replaced.
+    pub(crate) fn untouched_record(&self) -> Option<&OwnedRecord> {
+        self.record.as_ref().filter(|_| self.fields.get().is_none())
+    }
+
     /// The partition, or a negative number.
     pub(crate) fn partition_number(&self) -> i32 {
         self.number(

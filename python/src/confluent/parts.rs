@@ -25,7 +25,10 @@ pub(crate) fn one(object: &Bound<'_, PyAny>) -> PyResult<PartitionReply> {
         return Err(PyTypeError::new_err(problem));
     }
     Ok(PartitionReply {
-        topic: object.getattr(intern!(py, "topic"))?.extract::<String>()?.into(),
+        topic: object
+            .getattr(intern!(py, "topic"))?
+            .extract::<String>()?
+            .into(),
         partition: object.getattr(intern!(py, "partition"))?.extract()?,
         offset: object.getattr(intern!(py, "offset"))?.extract()?,
         leader_epoch: object.getattr(intern!(py, "leader_epoch"))?.extract()?,
@@ -45,7 +48,10 @@ pub(crate) fn many(object: &Bound<'_, PyAny>) -> PyResult<Vec<PartitionReply>> {
 
 /// Names without offsets.
 pub(crate) fn names(partitions: &[PartitionReply]) -> Vec<TopicPartition> {
-    partitions.iter().map(PartitionReply::topic_partition).collect()
+    partitions
+        .iter()
+        .map(PartitionReply::topic_partition)
+        .collect()
 }
 
 /// Where to begin.
@@ -90,7 +96,12 @@ pub(crate) fn list<'py>(
     let list = PyList::empty(py);
     for partition in partitions {
         let error = match partition.error {
-            Some(code) => Some(types::kafka_error(py, code.number(), None, Flags::default())?),
+            Some(code) => Some(types::kafka_error(
+                py,
+                code.number(),
+                None,
+                Flags::default(),
+            )?),
             None => None,
         };
         list.append(make.call1((

@@ -144,11 +144,7 @@ impl Face {
         self.poll_slowly(py, timeout)
     }
 
-    fn poll_slowly(
-        &self,
-        py: Python<'_>,
-        timeout: Option<Duration>,
-    ) -> PyResult<Option<Message>> {
+    fn poll_slowly(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<Option<Message>> {
         if self.is_closed() {
             return Err(PyRuntimeError::new_err(CLOSED));
         }
@@ -305,9 +301,12 @@ impl Face {
             Notice::Committed { error, offsets } => {
                 if let Some(function) = self.callbacks.get(py, |f| f.on_commit.as_ref()) {
                     let error = match error {
-                        Some(code) => {
-                            Some(types::kafka_error(py, code.number(), None, Flags::default())?)
-                        }
+                        Some(code) => Some(types::kafka_error(
+                            py,
+                            code.number(),
+                            None,
+                            Flags::default(),
+                        )?),
                         None => None,
                     };
                     function.call1(py, (error, parts::list(py, &offsets)?))?;
@@ -387,12 +386,7 @@ impl Face {
 }
 
 /// The message that says that a partition's end was reached.
-fn end(
-    py: Python<'_>,
-    partition: &TopicPartition,
-    offset: i64,
-    reason: &str,
-) -> PyResult<Message> {
+fn end(py: Python<'_>, partition: &TopicPartition, offset: i64, reason: &str) -> PyResult<Message> {
     let error = types::kafka_error(py, PARTITION_EOF, Some(reason), Flags::default())?;
     Ok(Message::of(Fields {
         topic: Some(strings::topic(py, &partition.topic).into_any()),

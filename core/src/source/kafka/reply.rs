@@ -92,6 +92,34 @@ pub(crate) fn member_id(client: &Client) -> Option<String> {
     }
 }
 
+/// Who this consumer is in its group now.
+pub(crate) fn membership(client: &Client) -> Result<Vec<u8>> {
+    let (mut bytes, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: the client is alive; what each call gives is ours, looked at within its size, and given back once.
+    let copy = unsafe {
+        let metadata = rd::rd_kafka_consumer_group_metadata(client.client().native_ptr());
+        if metadata.is_null() {
+            None
+        } else {
+            let failed =
+                rd::rd_kafka_consumer_group_metadata_write(metadata, &raw mut bytes, &raw mut size);
+            rd::rd_kafka_consumer_group_metadata_destroy(metadata);
+            if failed.is_null() {
+                let copy = std::slice::from_raw_parts(bytes.cast::<u8>(), size).to_vec();
+                rd::rd_kafka_mem_free(std::ptr::null_mut(), bytes);
+                Some(copy)
+            } else {
+                rd::rd_kafka_error_destroy(failed);
+                None
+            }
+        }
+    };
+    copy.ok_or_else(|| Error::Kafka {
+        code: kafka_code::from_number(-179), // _UNKNOWN_GROUP
+        context: "this consumer has no group".into(),
+    })
+}
+
 /// Sets what the next connections authenticate with.
 pub(crate) fn set_sasl_credentials(client: &Client, user: &str, password: &str) -> Result<()> {
     let text = |name: &'static str, text: &str| {
