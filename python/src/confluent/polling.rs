@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyString};
 use tidegate::{Error, Notice, PartitionReply, TopicPartition};
 
 use super::callbacks::Callbacks;
@@ -29,6 +29,9 @@ pub(crate) const CLOSED: &str = "Consumer closed";
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// librdkafka's `_PARTITION_EOF`.
 const PARTITION_EOF: i32 = -191;
+
+/// How librdkafka begins a sentence about a topic of the subscription; only the sentence names the topic.
+const UNAVAILABLE: &str = "Subscribed topic not available: ";
 
 /// librdkafka's errors that belong to the client as a whole: `error_cb` hears of them, and no message is made.
 const OF_THE_CLIENT: &[&str] = &[
@@ -377,6 +380,13 @@ impl Face {
             timestamp_ms: -1,
             ..Fields::default()
         };
+        let unavailable = reason
+            .strip_prefix(UNAVAILABLE)
+            .and_then(|rest| rest.split(": ").next());
+        if let Some(topic) = unavailable {
+            fields.topic = Some(PyString::new(py, topic).into_any().unbind());
+            fields.partition = 0;
+        }
         if let Some(partition) = partition {
             fields.topic = Some(strings::topic(py, &partition.topic).into_any());
             fields.partition = partition.partition;

@@ -17,6 +17,7 @@ from tidegate.confluent._constants import (
     TIMESTAMP_LOG_APPEND_TIME,
     TIMESTAMP_NOT_AVAILABLE,
 )
+from tidegate.confluent._consumer import Consumer, Message
 from tidegate.confluent._errors import (
     ConcurrentModificationException,
     IllegalStateException,
@@ -52,6 +53,7 @@ __all__ = [
     "TIMESTAMP_NOT_AVAILABLE",
     "AcknowledgeType",
     "ConcurrentModificationException",
+    "Consumer",
     "ConsumerGroupState",
     "ConsumerGroupTopicPartitions",
     "ConsumerGroupType",
@@ -61,6 +63,7 @@ __all__ = [
     "IsolationLevel",
     "KafkaError",
     "KafkaException",
+    "Message",
     "Messages",
     "Node",
     "ShareConsumer",

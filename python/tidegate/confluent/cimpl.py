@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidegate.confluent._constants import *  # noqa: F403 (every name of it is a constant of `cimpl`)
+from tidegate.confluent._consumer import Consumer, Message
 from tidegate.confluent._errors import ConcurrentModificationException as ConcurrentModificationException
 from tidegate.confluent._errors import IllegalStateException as IllegalStateException
 from tidegate.confluent._errors import KafkaError as KafkaError
