@@ -62,17 +62,15 @@ impl Committed {
 }
 
 impl Held {
-    /// What is to be committed by a consumer that does not commit all that is finished.
+    /// What is to be committed by a consumer that does not commit all that is finished. As librdkafka has it, what lies behind the
+    /// committed offset is committed by its name only.
     fn unstored(&self, store: OffsetStore) -> Option<CommitOffset> {
         let known = self.committed.as_ref().map(|committed| committed.offset);
-        let (offset, is_news) = if store == OffsetStore::Explicit {
-            // As librdkafka has it: what lies behind the committed offset is committed by its name only.
-            let stored = self.cell.stored();
-            (stored?, known < stored)
-        } else {
-            let touched = self.cell.touched();
-            (touched?, known != touched)
+        let stored = match store {
+            OffsetStore::Explicit => self.cell.stored(),
+            OffsetStore::Finished | OffsetStore::Touched => self.cell.touched(),
         };
+        let (offset, is_news) = (stored?, known < stored);
         let is_ours = self.cell.state() != CellState::Closed;
         (is_ours && is_news).then(|| CommitOffset {
             topic_partition: self.cell.topic_partition().clone(),
