@@ -209,15 +209,6 @@ impl Consumer {
         kafka::membership(&*self.client()?)
     }
 
-    /// The user and password of SASL PLAIN or SCRAM for the next connections.
-    ///
-    /// # Errors
-    ///
-    /// [`crate::Error::Kafka`] when SASL is not used; [`crate::Error::Closed`].
-    pub fn set_sasl_credentials(&self, user: &str, password: &str) -> Result<()> {
-        kafka::set_sasl_credentials(&*self.client()?, user, password)
-    }
-
     /// The cluster's id, when a broker tells it within `timeout`.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use super::types::{INVALID_ARG, refused};
 use super::{consumer_config, parts};
 use crate::errors::shown;
 use crate::lifecycle::{Owned, remember};
+use crate::token;
 use crate::wait::blocking;
 
 /// The word for this handle in errors.
@@ -176,8 +177,14 @@ impl Consumer {
         }
         let made = consumer_config::read(args, kwargs)?;
         let explicit = made.options.store == OffsetStore::Explicit;
+        let oauth = made
+            .functions
+            .oauth
+            .as_ref()
+            .map(|function| function.bind(py));
+        let (config, _) = token::provide(made.config, oauth)?;
         let core = py
-            .detach(|| tidegate::Consumer::with_options(&made.config, made.options))
+            .detach(|| tidegate::Consumer::with_options(&config, made.options))
             .map_err(|error| super::types::raise(py, &error, CLOSED))?;
         let weak = PyWeakrefReference::new(slf.as_any())?.unbind();
         let callbacks = Arc::new(Callbacks::new(made.functions, weak));

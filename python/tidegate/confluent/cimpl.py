@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tidegate.confluent._constants import *  # noqa: F403 (every name of it is a constant of `cimpl`)
-from tidegate.confluent._consumer import Consumer, Message
+from tidegate.confluent._consumer import Consumer as Consumer
+from tidegate.confluent._consumer import Message as Message
 from tidegate.confluent._errors import ConcurrentModificationException as ConcurrentModificationException
 from tidegate.confluent._errors import IllegalStateException as IllegalStateException
 from tidegate.confluent._errors import KafkaError as KafkaError

@@ -52,9 +52,7 @@ use message::{
 };
 use queue::Queue;
 use reply::commit_replies;
-pub(crate) use reply::{
-    cached_watermarks, member_id, membership, metadata, replies, set_sasl_credentials,
-};
+pub(crate) use reply::{cached_watermarks, member_id, membership, metadata, replies};
 use taken::Taken;
 
 /// librdkafka's main thread answers a seek without the broker, so this is never used up in practice.

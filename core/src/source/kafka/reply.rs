@@ -120,29 +120,6 @@ pub(crate) fn membership(client: &Client) -> Result<Vec<u8>> {
     })
 }
 
-/// Sets what the next connections authenticate with.
-pub(crate) fn set_sasl_credentials(client: &Client, user: &str, password: &str) -> Result<()> {
-    let text = |name: &'static str, text: &str| {
-        std::ffi::CString::new(text)
-            .map_err(|_| Error::argument(name, "it holds a NUL character", "leave that out"))
-    };
-    let (user, password) = (text("username", user)?, text("password", password)?);
-    // SAFETY: the client and both texts are alive; the error is ours, and destroyed after its last use.
-    unsafe {
-        let native = client.client().native_ptr();
-        let error = rd::rd_kafka_sasl_set_credentials(native, user.as_ptr(), password.as_ptr());
-        if error.is_null() {
-            return Ok(());
-        }
-        let failed = Error::Kafka {
-            code: kafka_code::from_number(rd::rd_kafka_error_code(error) as i32),
-            context: c_string(rd::rd_kafka_error_string(error)),
-        };
-        rd::rd_kafka_error_destroy(error);
-        Err(failed)
-    }
-}
-
 /// A list with everything that librdkafka says of each partition.
 pub(crate) fn replies(list: &rdkafka::TopicPartitionList) -> Vec<PartitionReply> {
     // SAFETY: the list is alive, and has `cnt` elements.
