@@ -57,6 +57,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(kafka::kafka_codes, module)?)?;
     module.add_function(wrap_pyfunction!(kafka::partition_of, module)?)?;
     module.add_function(wrap_pyfunction!(offset_map::offset_map, module)?)?;
+    module.add_function(wrap_pyfunction!(offset_map::committed_metadata, module)?)?;
     module.add_function(wrap_pyfunction!(log::set_log_sink, module)?)?;
     module.add_function(wrap_pyfunction!(lifecycle::at_exit, module)?)?;
     module.add_function(wrap_pyfunction!(lifecycle::after_fork_in_child, module)?)?;

@@ -1,4 +1,5 @@
-"""The command `tidegate`: checks and explains configurations, creates the pipeline's topics, runs the pipeline.
+"""The command `tidegate`: checks and explains configurations, creates the pipeline's topics, runs the pipeline,
+shows offsets and dead letters.
 
 Exit status: 0 done, 1 the answer is no (a wrong configuration, a lost record, a topic that could not be created), 2 the
 command itself could not be carried out.
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate import _core
+from tidegate._cli_groups import add_dlq, add_offsets
 from tidegate._logging import forward_native_lines
 
 __all__ = ["main", "read_properties"]
@@ -46,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(commands)
     _add_init_topics(commands)
     _add_pipeline(commands)
+    add_offsets(commands)
+    add_dlq(commands)
     return parser
 
 

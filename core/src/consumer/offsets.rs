@@ -219,6 +219,36 @@ impl Consumer {
         partitions: &[TopicPartition],
         timeout: Duration,
     ) -> Result<Vec<(TopicPartition, Option<i64>)>> {
+        let answer = self.ask_committed(partitions, timeout)?;
+        lookup::offsets(&answer, "look up the committed offset")
+    }
+
+    /// As [`Consumer::committed`], with the metadata of each commit: what its committer wanted to be told, such as the map of
+    /// [`OffsetMap`](crate::parallel::OffsetMap). `None` for none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::committed`].
+    pub fn committed_metadata(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<(TopicPartition, Option<String>)>> {
+        let answer = self.ask_committed(partitions, timeout)?;
+        let offsets = lookup::offsets(&answer, "look up the committed offset")?;
+        let metadata = crate::source::kafka::reply::metadata(&answer);
+        Ok(offsets
+            .into_iter()
+            .map(|(partition, _)| partition)
+            .zip(metadata)
+            .collect())
+    }
+
+    fn ask_committed(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<TopicPartitionList> {
         self.group()?;
         let client = self.client()?;
         let mut list = TopicPartitionList::with_capacity(partitions.len());
@@ -227,12 +257,11 @@ impl Consumer {
             list.add_partition(&partition.topic, partition.partition);
         }
         if partitions.is_empty() {
-            return Ok(Vec::new());
+            return Ok(list);
         }
-        let answer = client
+        client
             .committed_offsets(list, native::timeout(timeout))
-            .map_err(|error| kafka_code::error(&error, "look up committed offsets"))?;
-        lookup::offsets(&answer, "look up the committed offset")
+            .map_err(|error| kafka_code::error(&error, "look up committed offsets"))
     }
 
     /// The low and the high watermark: the offsets of the first record and of the next one to be written. Asks the

@@ -12,7 +12,7 @@
 mod context;
 mod message;
 mod queue;
-mod reply;
+pub(crate) mod reply;
 mod taken;
 #[cfg(test)]
 mod tests;
