@@ -110,7 +110,9 @@ pub use consumer::{Consumer, RebalanceListener};
 pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Result, Severity};
 pub use kafka_code::kafka_codes;
 pub use native::librdkafka_version;
-pub use notice::{ConsumerOptions, Notice, OffsetStore, PartitionReply};
+pub use notice::{
+    ClusterView, ConsumerOptions, Notice, OffsetStore, PartitionReply, PartitionView, TopicView,
+};
 pub use parallel::{Dispatcher, HandlerError, OnFailure, Order, ProcessOptions, Processing};
 pub use partition::{Generation, Offset, TopicInfo, TopicPartition, TopicPartitionOffset};
 pub use producer::{

@@ -114,3 +114,40 @@ impl PartitionReply {
         TopicPartition::new(Arc::clone(&self.topic), self.partition)
     }
 }
+
+/// A cluster as one of its brokers sees it.
+#[derive(Debug, Clone)]
+pub struct ClusterView {
+    /// The broker that was asked: number and name.
+    pub asked: (i32, String),
+    /// Number, host and port of each broker.
+    pub brokers: Vec<(i32, String, i32)>,
+    /// The topics.
+    pub topics: Vec<TopicView>,
+}
+
+/// A topic of a [`ClusterView`].
+#[derive(Debug, Clone)]
+pub struct TopicView {
+    /// The name.
+    pub name: String,
+    /// Why it cannot be seen.
+    pub error: Option<KafkaCode>,
+    /// The partitions.
+    pub partitions: Vec<PartitionView>,
+}
+
+/// A partition of a [`TopicView`].
+#[derive(Debug, Clone)]
+pub struct PartitionView {
+    /// The number.
+    pub id: i32,
+    /// The leader's number, -1 for none.
+    pub leader: i32,
+    /// The replicas' brokers.
+    pub replicas: Vec<i32>,
+    /// Those of them that are in sync.
+    pub in_sync: Vec<i32>,
+    /// Why it cannot be used.
+    pub error: Option<KafkaCode>,
+}

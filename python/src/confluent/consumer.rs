@@ -14,7 +14,7 @@ use super::callbacks::{Callbacks, Inside, Listener};
 use super::message::Message;
 use super::polling::{CLOSED, Face, committed};
 use super::types::{INVALID_ARG, refused};
-use super::{consumer_config, parts};
+use super::{cluster, consumer_config, parts};
 use crate::errors::shown;
 use crate::lifecycle::{Owned, remember};
 use crate::token;
@@ -45,6 +45,10 @@ fn seconds(timeout: f64) -> Option<Duration> {
 ///         are called by poll(), consume() and close(). Keyword arguments win.
 ///
 /// A background thread fetches ahead and answers rebalances. Every method may be called by any thread, also while another polls.
+///
+/// With auto-commit the timer commits a message once the application has asked for the next one; commit() and close() include
+/// the one handed out last. Where a group begins is not committed, as in confluent-kafka-python: a group has committed
+/// nothing until a message was handed out.
 ///
 /// Raises:
 ///     KafkaException: the configuration is wrong (_INVALID_ARG; the text names every problem).
@@ -531,6 +535,22 @@ impl Consumer {
     fn cluster_id(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<String>> {
         let timeout = seconds(timeout).unwrap_or(FOR_EVER);
         self.ask(py, move |core| core.cluster_id(timeout))
+    }
+
+    /// The cluster's brokers and topics (or one topic) as a ClusterMetadata.
+    #[pyo3(signature = (topic=None, timeout=-1.0))]
+    fn list_topics<'py>(
+        &self,
+        py: Python<'py>,
+        topic: Option<String>,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let timeout = seconds(timeout).unwrap_or(FOR_EVER);
+        let (id, view) = self.ask(py, move |core| {
+            let view = core.cluster(topic.as_deref(), timeout)?;
+            Ok((core.cluster_id(timeout)?, view))
+        })?;
+        cluster::metadata(py, id, &view)
     }
 
     /// Who this consumer is in its group, as opaque bytes for Producer.send_offsets_to_transaction().

@@ -4,6 +4,7 @@
 //! which callbacks run. The rest of `tidegate.confluent` is Python; what is needed of it comes through `types`.
 
 mod callbacks;
+mod cluster;
 mod consumer;
 mod consumer_config;
 pub(crate) mod message;
