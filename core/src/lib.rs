@@ -94,13 +94,13 @@ mod rebalance;
 mod shared;
 
 // L4
-mod admin;
+pub mod admin;
 mod consumer;
 pub mod embedded;
 pub mod parallel;
 mod producer;
 
-pub use admin::{Admin, NewTopic};
+pub use admin::{Admin, AdminOptions, NewTopic};
 pub use batch::{NULL_LENGTH, RecordBatch, Run, TimestampType};
 pub use config::{
     AdminConfig, Config, ConfigReport, ConfigValue, ConsumerConfig, GroupProtocol, IsolationLevel,

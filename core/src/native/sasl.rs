@@ -16,9 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use rdkafka::admin::AdminClient;
 use rdkafka::bindings as rd;
-use rdkafka::client::DefaultClientContext;
 
 use crate::error::{Error, Result};
 use crate::kafka_code;
@@ -87,37 +85,6 @@ impl Tokens {
                 context: format!("starting the thread that asks for tokens: {error}"),
             })?;
         Ok(tokens)
-    }
-}
-
-/// A client of rust-rdkafka with its tokens.
-pub(crate) struct Served<C> {
-    /// Before the client: fields are dropped in order.
-    _tokens: Option<Tokens>,
-    pub(crate) client: C,
-}
-
-impl Served<AdminClient<DefaultClientContext>> {
-    /// # Errors
-    /// As [`Tokens::serve`].
-    pub(crate) fn new(
-        client: AdminClient<DefaultClientContext>,
-        source: Option<&TokenSource>,
-    ) -> Result<Self> {
-        // SAFETY: the tokens end before the client (field order).
-        let tokens = source
-            .map(|source| unsafe { Tokens::serve(source, &[client.inner().native_ptr()]) })
-            .transpose()?;
-        Ok(Served {
-            _tokens: tokens,
-            client,
-        })
-    }
-
-    /// As [`set_credentials`].
-    pub(crate) fn set_credentials(&self, username: &str, password: &str) -> Result<()> {
-        // SAFETY: the client is alive, as long as `self`.
-        unsafe { set_credentials(self.client.inner().native_ptr(), username, password) }
     }
 }
 

@@ -113,6 +113,11 @@ impl KafkaSink {
         })
     }
 
+    /// librdkafka's handle, for the requests of an admin client. It lives as long as this sink.
+    pub(crate) fn native(&self) -> *mut rdkafka::bindings::rd_kafka_t {
+        self.queue.producer.client().native_ptr()
+    }
+
     /// Why a record for this topic was not accepted.
     fn refused(&self, topic: &str, failure: &KafkaError) -> Refused {
         match failure {

@@ -12,10 +12,13 @@ mod parts;
 mod polling;
 pub(crate) mod types;
 
+pub(crate) mod admin;
+
 use pyo3::prelude::*;
 
 /// Adds the classes under private names: `tidegate.confluent` shows them.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<admin::ConfluentAdmin>()?;
     module.add(
         "_ConfluentConsumer",
         module.py().get_type::<consumer::Consumer>(),

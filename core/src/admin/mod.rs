@@ -1,122 +1,46 @@
-//! Topics: creating, deleting and listing them.
+//! Administration: topics, partitions, records, configurations, groups, access rules, credentials, leaders.
 //!
-//! Any thread; calls block their thread up to their timeout. librdkafka answers on a queue that rust-rdkafka's own thread serves, so
-//! nothing here needs a runtime. rust-rdkafka's admin client never reads its log and error events, so it is told to have none, and a
-//! producer handle with the same configuration stands beside it: its errors say why a request got no answer. The embedded broker knows no CreateTopics and DeleteTopics: use [`crate::embedded::Broker::create_topic`]
-//! there.
+//! Any thread. One handle of librdkafka's and one thread ("tidegate-admin") per [`Admin`]; every request is answered through it, so that a
+//! thousand of them cost no thread ([`kafka`]). [`Admin::create_topics`], [`Admin::delete_topics`] and [`Admin::topics`] check what they
+//! are given and wait; what is in [`requests`] gives an [`Answer`]. The embedded broker knows a few of the requests only: use
+//! [`crate::embedded::Broker::create_topic`] there.
+
+mod answer;
+mod kafka;
+mod requests;
+mod types;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use parking_lot::Mutex;
-use rdkafka::admin::{self, AdminClient, AdminOptions, TopicReplication, TopicResult};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 
-use crate::block_on::block_on;
+pub use self::answer::Answer;
+pub use self::types::*;
 use crate::checks::{self, ForkGuard};
 use crate::config::Config;
 use crate::error::{Error, KafkaCode, Result};
 use crate::kafka_code;
 use crate::log::{self, Level, TIDEGATE};
-use crate::native;
-use crate::native::sasl::Served;
 use crate::partition::TopicInfo;
-use crate::sink::kafka::KafkaSink;
-use crate::sink::{Report, Reports, Sink};
+use crate::sink::{Report, Reports};
 
 const WHAT: &str = "admin client";
 
 /// How much longer than a request's own timeout its answer is waited for: librdkafka counts in whole milliseconds and answers
 /// with `_TIMED_OUT` itself.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
-/// While waiting, events are taken in this often, for so long.
-const WATCH_EVERY: Duration = Duration::from_millis(50);
-const WATCH: Duration = Duration::from_millis(2);
+/// librdkafka takes no longer timeout of a request.
+const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
 /// The longest a drop waits for librdkafka's threads.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A topic to create.
-///
-/// ```
-/// use tidegate::NewTopic;
-///
-/// let topic = NewTopic::new("detections", 12).replication(3).config("retention.ms", "86400000");
-/// assert_eq!(topic.partitions, 12);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTopic {
-    /// Its name.
-    pub name: String,
-    /// How many partitions; 1 or more.
-    pub partitions: i32,
-    /// On how many brokers each partition is; -1 takes the cluster's default.
-    pub replication: i32,
-    /// Settings of the topic, such as `retention.ms`.
-    pub config: BTreeMap<String, String>,
-}
-
-impl NewTopic {
-    /// A topic with the cluster's default replication.
-    #[must_use]
-    pub fn new(name: impl Into<String>, partitions: i32) -> NewTopic {
-        NewTopic {
-            name: name.into(),
-            partitions,
-            replication: -1,
-            config: BTreeMap::new(),
-        }
-    }
-
-    /// Sets the replication factor.
-    #[must_use]
-    pub fn replication(mut self, replication: i32) -> NewTopic {
-        self.replication = replication;
-        self
-    }
-
-    /// Adds a setting.
-    #[must_use]
-    pub fn config(mut self, name: impl Into<String>, value: impl Into<String>) -> NewTopic {
-        self.config.insert(name.into(), value.into());
-        self
-    }
-
-    fn check(&self) -> Result<()> {
-        checks::topic_name(&self.name)?;
-        checks::partition_count(self.partitions)?;
-        if self.replication < 1 && self.replication != -1 {
-            return Err(Error::argument(
-                "replication",
-                format!(
-                    "topic '{}' cannot be replicated {} times",
-                    self.name, self.replication
-                ),
-                "use 1 or more, or -1 for the cluster's default",
-            ));
-        }
-        if let Some(name) = self
-            .config
-            .iter()
-            .find_map(|(name, value)| (name.contains('\0') || value.contains('\0')).then_some(name))
-        {
-            return Err(Error::argument(
-                "config",
-                format!("topic '{}': {name:?} holds a NUL character", self.name),
-                "remove it",
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// Keeps the last error of the handle beside the admin client, for the text of a request that got no answer.
+/// Keeps the last error of the handle, for the text of a request that got no answer.
 #[derive(Default)]
 struct Watcher {
     last_error: Mutex<Option<String>>,
@@ -141,7 +65,7 @@ impl Reports for Watcher {
     }
 }
 
-/// Creates, deletes and lists topics.
+/// A cluster's topics, groups, configurations, access rules and credentials.
 ///
 /// ```
 /// use std::time::Duration;
@@ -154,23 +78,27 @@ impl Reports for Watcher {
 /// assert_eq!((topics[0].name.as_str(), topics[0].partitions), ("tasks", 4));
 /// # Ok::<(), tidegate::Error>(())
 /// ```
+///
+/// What is asked with [`AdminOptions`] comes back as an [`Answer`]: wait for it, await it, or have a function called. Where an answer
+/// has several results, each has its own error, with the broker's sentence in it.
 pub struct Admin {
     /// Taken in `drop`.
-    clients: Option<Clients>,
+    running: Option<Running>,
     watcher: Arc<Watcher>,
     fork: ForkGuard,
 }
 
-struct Clients {
-    admin: Served<AdminClient<DefaultClientContext>>,
-    beside: KafkaSink,
+struct Running {
+    client: Arc<kafka::Client>,
+    thread: JoinHandle<()>,
 }
 
 impl Admin {
     /// Starts an admin client. It connects in the background.
     ///
     /// # Errors
-    /// [`Error::Config`] with every problem of the configuration; [`Error::Kafka`] when librdkafka refuses it all the same.
+    /// [`Error::Config`] with every problem of the configuration; [`Error::Kafka`] when librdkafka refuses it all the same, or no
+    /// thread can be started.
     pub fn new(config: &Config) -> Result<Admin> {
         let config = config.admin()?;
         for warning in &config.warnings {
@@ -181,18 +109,21 @@ impl Admin {
         }
         let fork = ForkGuard::new();
         let watcher = Arc::new(Watcher::default());
-        let tokens = config.tokens.as_ref();
-        let beside = KafkaSink::new(&config.properties, Arc::clone(&watcher) as _, tokens)?;
-        let mut silent = native::client_config(&config.properties);
-        silent.set_log_level(RDKafkaLogLevel::Emerg);
-        let admin = silent
-            .create()
-            .map_err(|failure| kafka_code::error(&failure, "creating the admin client"))?;
+        let client = Arc::new(kafka::Client::new(
+            &config.properties,
+            Arc::clone(&watcher),
+            config.tokens.as_ref(),
+        )?);
+        let serving = Arc::clone(&client);
+        let thread = thread::Builder::new()
+            .name("tidegate-admin".into())
+            .spawn(move || serving.serve())
+            .map_err(|failure| Error::Kafka {
+                code: kafka_code::from_rdkafka(RDKafkaErrorCode::CriticalSystemResource),
+                context: format!("starting the admin client's thread: {failure}"),
+            })?;
         Ok(Admin {
-            clients: Some(Clients {
-                admin: Served::new(admin, tokens)?,
-                beside,
-            }),
+            running: Some(Running { client, thread }),
             watcher,
             fork,
         })
@@ -209,29 +140,15 @@ impl Admin {
         topics: &[NewTopic],
         timeout: Duration,
     ) -> Result<Vec<(String, Result<()>)>> {
-        let clients = self.clients()?;
+        let client = self.client()?;
         for topic in topics {
             topic.check()?;
         }
         let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
         check_names(&names)?;
-        let native: Vec<admin::NewTopic<'_>> = topics
-            .iter()
-            .map(|topic| {
-                let replication = TopicReplication::Fixed(topic.replication);
-                let mut native = admin::NewTopic::new(&topic.name, topic.partitions, replication);
-                for (name, value) in &topic.config {
-                    native = native.set(name, value);
-                }
-                native
-            })
-            .collect();
         let doing = "creating topics";
-        let answer = clients
-            .admin
-            .client
-            .create_topics(&native, &Self::options(timeout));
-        let results = self.answer(clients, answer, timeout, doing)?;
+        let answer = client.create_topics(topics, &Self::options(timeout))?;
+        let results = self.answer(answer, timeout, doing)?;
         Ok(each("creating", &names, results))
     }
 
@@ -244,17 +161,15 @@ impl Admin {
         names: &[&str],
         timeout: Duration,
     ) -> Result<Vec<(String, Result<()>)>> {
-        let clients = self.clients()?;
+        let client = self.client()?;
         for name in names {
             checks::topic_name(name)?;
         }
         check_names(names)?;
         let doing = "deleting topics";
-        let answer = clients
-            .admin
-            .client
-            .delete_topics(names, &Self::options(timeout));
-        let results = self.answer(clients, answer, timeout, doing)?;
+        let wanted: Vec<String> = names.iter().map(|name| (*name).to_string()).collect();
+        let answer = client.delete_topics(&wanted, &Self::options(timeout))?;
+        let results = self.answer(answer, timeout, doing)?;
         Ok(each("deleting", names, results))
     }
 
@@ -263,39 +178,50 @@ impl Admin {
     /// # Errors
     /// [`Error::Kafka`] when no broker answered in time; [`Error::Forked`].
     pub fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
-        let clients = self.clients()?;
-        let topics = clients.beside.topics(timeout);
-        clients.watch();
-        topics.map_err(|error| match error {
-            Error::Kafka { code, context } => Error::Kafka {
-                code,
-                context: self.with_cause(&context),
-            },
-            other => other,
-        })
+        let mut topics: Vec<TopicInfo> = self
+            .client()?
+            .metadata(None, timeout)
+            .map_err(|error| self.because(error, "reading the cluster's topics"))?
+            .topics
+            .into_iter()
+            .map(|topic| TopicInfo {
+                name: topic.name,
+                partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+            })
+            .collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(topics)
     }
 
-    /// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for a NUL character; [`Error::Forked`].
-    pub fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {
-        let clients = self.clients()?;
-        clients.admin.set_credentials(username, password)?;
-        clients.beside.set_sasl_credentials(username, password)
-    }
-
-    fn clients(&self) -> Result<&Clients> {
+    fn client(&self) -> Result<&kafka::Client> {
         self.fork.check(WHAT)?;
-        self.clients.as_ref().ok_or(Error::Closed { what: WHAT })
+        let running = self.running.as_ref();
+        Ok(&running.ok_or(Error::Closed { what: WHAT })?.client)
     }
 
     fn options(timeout: Duration) -> AdminOptions {
-        let timeout = Some(native::timeout(timeout));
-        AdminOptions::new()
-            .request_timeout(timeout)
+        let timeout = Some(timeout.min(LONGEST_REQUEST));
+        AdminOptions {
+            request_timeout: timeout,
             // Answers when the topic is there, not when it was asked for.
-            .operation_timeout(timeout)
+            operation_timeout: timeout,
+            ..AdminOptions::default()
+        }
+    }
+
+    /// The error with what was being done, and with the last error seen, which may be why.
+    fn because(&self, error: Error, doing: &str) -> Error {
+        match error {
+            Error::Kafka { code, .. } => Error::Kafka {
+                code,
+                context: self.with_cause(doing),
+            },
+            Error::TimedOut { timeout_ms, .. } => Error::TimedOut {
+                what: self.with_cause(doing),
+                timeout_ms,
+            },
+            other => other,
+        }
     }
 
     fn with_cause(&self, doing: &str) -> String {
@@ -305,50 +231,28 @@ impl Admin {
         }
     }
 
-    fn answer(
-        &self,
-        clients: &Clients,
-        answer: impl Future<Output = KafkaResult<Vec<TopicResult>>>,
-        timeout: Duration,
-        doing: &'static str,
-    ) -> Result<Vec<TopicResult>> {
-        let started = Instant::now();
-        let patience = timeout.saturating_add(ANSWER_GRACE);
-        let mut answer = pin!(answer);
-        loop {
-            let left = patience.saturating_sub(started.elapsed());
-            match block_on(answer.as_mut(), left.min(WATCH_EVERY)) {
-                Some(Ok(results)) => return Ok(results),
-                Some(Err(failure)) => {
-                    clients.watch();
-                    return Err(kafka_code::error(&failure, self.with_cause(doing)));
-                }
-                None if left.is_zero() => {
-                    return Err(Error::TimedOut {
-                        what: self.with_cause(doing),
-                        timeout_ms: checks::millis(timeout),
-                    });
-                }
-                None => clients.watch(),
-            }
-        }
-    }
-}
-
-impl Clients {
-    /// Takes in the log lines and errors that have come, which also shows them.
-    fn watch(&self) {
-        self.beside.poll(WATCH);
+    fn answer<T>(&self, answer: Answer<T>, timeout: Duration, doing: &str) -> Result<T> {
+        answer
+            .wait(timeout.saturating_add(ANSWER_GRACE))
+            .map_err(|error| self.because(error, doing))
     }
 }
 
 impl Drop for Admin {
     /// Ending librdkafka's threads takes some milliseconds; it is waited for, but not for ever.
     fn drop(&mut self) {
-        let clients = self.clients.take();
+        let running = self.running.take();
         if self.fork.is_forked() {
             // Its threads are the parent's: there is nobody here to join.
-            std::mem::forget(clients);
+            std::mem::forget(running);
+            return;
+        }
+        let Some(Running { client, thread }) = running else {
+            return;
+        };
+        client.end();
+        if thread.thread().id() == thread::current().id() {
+            // The last one is dropped in an answer's callback: the thread ends after it, and the client with it.
             return;
         }
         let (end, ended) = bounded::<()>(0);
@@ -356,7 +260,8 @@ impl Drop for Admin {
             .name("tidegate-admin-end".into())
             .spawn(move || {
                 let _end = end;
-                drop(clients);
+                let _ = thread.join();
+                drop(client);
             });
         if ending.is_ok() {
             let _ = ended.recv_timeout(END_TIMEOUT);
@@ -365,22 +270,21 @@ impl Drop for Admin {
 }
 
 /// In the order asked for, whatever order the cluster answered in.
-fn each(doing: &str, names: &[&str], results: Vec<TopicResult>) -> Vec<(String, Result<()>)> {
-    let answered: BTreeMap<String, Option<KafkaCode>> = results
-        .into_iter()
-        .map(|result| match result {
-            Ok(name) => (name, None),
-            Err((name, code)) => (name, Some(kafka_code::from_rdkafka(code))),
-        })
-        .collect();
+fn each(
+    doing: &str,
+    names: &[&str],
+    results: Vec<(String, Result<()>)>,
+) -> Vec<(String, Result<()>)> {
+    let mut answered: BTreeMap<String, Result<()>> = results.into_iter().collect();
     names
         .iter()
         .map(|name| {
-            let code = match answered.get(*name) {
-                Some(None) => return ((*name).to_string(), Ok(())),
-                Some(Some(code)) => *code,
-                None => kafka_code::from_rdkafka(RDKafkaErrorCode::Fail),
+            let code = match answered.remove(*name) {
+                Some(Ok(())) => return ((*name).to_string(), Ok(())),
+                Some(Err(error)) => error.kafka_code(),
+                None => None,
             };
+            let code = code.unwrap_or_else(|| kafka_code::from_rdkafka(RDKafkaErrorCode::Fail));
             let context = format!("{doing} topic '{name}'");
             ((*name).to_string(), Err(Error::Kafka { code, context }))
         })
@@ -416,6 +320,8 @@ fn check_names(names: &[&str]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::embedded::{ALL_BROKERS, Broker};
 
@@ -508,8 +414,11 @@ mod tests {
 
     #[test]
     fn results_come_in_the_order_asked_for() {
-        let exists = RDKafkaErrorCode::TopicAlreadyExists;
-        let answers = vec![Ok("a".into()), Err(("b".into(), exists))];
+        let exists = Error::Kafka {
+            code: kafka_code::from_rdkafka(RDKafkaErrorCode::TopicAlreadyExists),
+            context: "Topic 'b' already exists.".into(),
+        };
+        let answers = vec![("a".into(), Ok(())), ("b".into(), Err(exists))];
         let results = each("creating", &["b", "a", "c"], answers);
         let shown: Vec<_> = results
             .iter()
