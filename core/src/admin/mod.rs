@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use parking_lot::Mutex;
@@ -35,6 +35,9 @@ const WHAT: &str = "admin client";
 /// How much longer than a request's own timeout its answer is waited for: librdkafka counts in whole milliseconds and answers
 /// with `_TIMED_OUT` itself.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
+/// After a failure its cause is looked for so long, so much at a time.
+const WATCH: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(2);
 /// librdkafka takes no longer timeout of a request.
 const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
 /// The longest a drop waits for librdkafka's threads.
@@ -224,10 +227,20 @@ impl Admin {
         }
     }
 
+    /// A call may fail some moments before the thread has read the error that is its cause.
     fn with_cause(&self, doing: &str) -> String {
-        match self.watcher.last_error.lock().take() {
-            Some(reason) => format!("{doing} (the last error seen: {reason})"),
-            None => doing.to_string(),
+        let until = Instant::now() + WATCH;
+        loop {
+            if let Some(reason) = self.watcher.last_error.lock().take() {
+                return format!("{doing} (the last error seen: {reason})");
+            }
+            let Ok(client) = self.client() else {
+                return doing.to_string();
+            };
+            if Instant::now() >= until {
+                return doing.to_string();
+            }
+            client.look(LOOK);
         }
     }
 
@@ -320,8 +333,6 @@ fn check_names(names: &[&str]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::embedded::{ALL_BROKERS, Broker};
 

@@ -132,6 +132,11 @@ impl Client {
         }
     }
 
+    /// Reads log lines and errors on this thread as well: whoever takes an event tells it.
+    pub(super) fn look(&self, timeout: Duration) {
+        self.sink.poll(timeout);
+    }
+
     fn finish(&self, event: &Event) {
         // SAFETY: the event is alive.
         let number = unsafe { rd::rd_kafka_event_opaque(event.0) }.addr();
