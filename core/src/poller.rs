@@ -10,6 +10,7 @@
 
 mod by_hand;
 mod close;
+mod seek;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,9 +32,7 @@ use crate::partition::{Offset, TopicPartition};
 use crate::queue::Gate;
 use crate::rebalance::Phase;
 use crate::shared::{AppEvent, Shared};
-use crate::source::{
-    CommitOffset, FetchStart, FillLimit, Protocol, RequestId, Source, SourceEvent,
-};
+use crate::source::{CommitOffset, FillLimit, Protocol, RequestId, Source, SourceEvent};
 use crate::tracker::{CellState, PartitionCell, UNKNOWN};
 
 /// librdkafka must see its queues served at least this often, and the application's progress is sampled as often.
@@ -49,8 +48,6 @@ const REJOIN_US: u64 = 1_000_000;
 /// librdkafka's `_NO_OFFSET` and `_MAX_POLL_EXCEEDED`.
 const NO_OFFSET: i32 = -168;
 const MAX_POLL_EXCEEDED: i32 = -147;
-/// A seek that librdkafka is not ready for is tried again for so long.
-const SEEK_WAIT_US: u64 = 5_000_000;
 
 /// What the poller needs to know of the configuration.
 #[derive(Debug, Clone)]
@@ -104,14 +101,6 @@ pub(crate) enum Command {
     },
 }
 
-/// A seek that librdkafka has not accepted yet.
-#[derive(Debug)]
-struct Seeking {
-    start: FetchStart,
-    until_us: u64,
-    reply: Sender<Result<()>>,
-}
-
 /// What the thread does after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -159,7 +148,7 @@ pub(crate) struct Poller<S: Source> {
     rejoin_us: Option<u64>,
     /// What the group's latest assignment or revoke was.
     protocol: Option<Protocol>,
-    seeks: Vec<Seeking>,
+    seeks: Vec<seek::Seeking>,
     closing: Closing,
     close_replies: Vec<(u64, Sender<Result<()>>)>,
 }
@@ -437,11 +426,12 @@ impl<S: Source> Poller<S> {
         for cell in partitions.iter().filter_map(|p| self.assignment.get(p)) {
             cell.set_paused(paused);
         }
-        self.source.set_paused(partitions, paused)?;
+        let result = self.source.set_paused(partitions, paused);
         if !paused {
+            // Whatever the source says: the flags are down, so what was kept back is to be handed out.
             self.shared.tell(AppEvent::Resumed);
         }
-        Ok(())
+        result
     }
 
     pub(crate) fn publish_assignment(&self) {
@@ -633,8 +623,8 @@ impl<S: Source> Poller<S> {
             // Held up by a rebalance under way, which has its own times.
             wake_us = wake_us.min(rejoin_us.max(now_us + DRAIN_LOOK_US));
         }
-        if !self.seeks.is_empty() {
-            wake_us = wake_us.min(now_us + DRAIN_LOOK_US);
+        for seeking in &self.seeks {
+            wake_us = wake_us.min(seeking.again_us.max(now_us + DRAIN_LOOK_US));
         }
         match &self.closing {
             Closing::No => {}

@@ -1,16 +1,14 @@
-//! What the application assigns and seeks itself.
+//! What the application assigns itself.
 
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-
-use super::{Poller, SEEK_WAIT_US, Seeking, is_state_error, known_start, not_assigned};
+use super::{Poller, known_start};
 use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::partition::{Offset, TopicPartition};
 use crate::rebalance::Phase;
 use crate::source::{FetchStart, Protocol, Source};
-use crate::tracker::{PartitionCell, UNKNOWN};
+use crate::tracker::PartitionCell;
 
 /// librdkafka's `_STATE`, `_CONFLICT` and `_INVALID_ARG`.
 const STATE: i32 = -172;
@@ -143,56 +141,5 @@ impl<S: Source> Poller<S> {
         }
         self.publish_assignment();
         Ok(())
-    }
-
-    pub(super) fn seek(
-        &mut self,
-        partition: &TopicPartition,
-        to: Offset,
-        reply: Sender<Result<()>>,
-        now_us: u64,
-    ) {
-        let live = self.assignment.get(partition).filter(|cell| cell.is_live());
-        let Some(paused) = live.map(|cell| cell.is_paused()) else {
-            let _ = reply.send(Err(not_assigned(partition)));
-            return;
-        };
-        let generation = self.assignment.next_generation();
-        let cell = Arc::new(PartitionCell::new(partition.clone(), generation, UNKNOWN));
-        cell.set_paused(paused);
-        // Closes the cell before: nothing of it is handed out from here on.
-        self.assignment.replace(&cell);
-        self.publish_assignment();
-        self.seeks.push(Seeking {
-            start: FetchStart { cell, offset: to },
-            until_us: now_us + SEEK_WAIT_US,
-            reply,
-        });
-        self.drive_seeks(now_us);
-    }
-
-    /// librdkafka refuses to seek a partition whose fetching has not begun, which is so right after an assignment.
-    pub(super) fn drive_seeks(&mut self, now_us: u64) {
-        for seeking in std::mem::take(&mut self.seeks) {
-            let cell = &seeking.start.cell;
-            if !cell.is_live() {
-                let _ = seeking
-                    .reply
-                    .send(Err(not_assigned(cell.topic_partition())));
-                continue;
-            }
-            match self.source.seek(&seeking.start) {
-                Err(error) if is_state_error(&error) && now_us < seeking.until_us => {
-                    self.seeks.push(seeking);
-                }
-                result => {
-                    if result.is_ok() {
-                        // Not before: a place that could not be sought must not be committed.
-                        cell.begin(known_start(seeking.start.offset));
-                    }
-                    let _ = seeking.reply.send(result);
-                }
-            }
-        }
     }
 }

@@ -79,6 +79,8 @@ pub(crate) struct Faults {
     pub(crate) assigns_failing: usize,
     /// The next seeks are refused with `_STATE`.
     pub(crate) seeks_refused: usize,
+    /// The next pause or resume works, and is answered with an error.
+    pub(crate) pause_fails: bool,
     /// Groups are not left before this is false.
     pub(crate) hold_close: bool,
     /// The most records of one fill.
@@ -203,6 +205,7 @@ impl ClusterHandle {
                 commit_answers: VecDeque::new(),
                 assigns_failing: 0,
                 seeks_refused: 0,
+                pause_fails: false,
                 hold_close: false,
                 fill_records: usize::MAX,
             },
@@ -641,16 +644,13 @@ impl Source for ScriptedSource {
             match cluster.members[self.me].fetching.get_mut(partition) {
                 Some(fetching) => fetching.paused = paused,
                 None => {
-                    let text = format!(
-                        "member {} pauses {partition}, which it does not fetch",
-                        self.me
-                    );
-                    cluster.violation(text);
+                    cluster.violation(format!("{partition} is paused and not fetched"));
                 }
             }
         }
         cluster.wake_all();
-        Ok(())
+        let fails = std::mem::take(&mut cluster.faults.pause_fails);
+        (!fails).then_some(()).ok_or_else(|| kafka_error(STATE))
     }
 
     fn commit(&mut self, id: RequestId, offsets: &[CommitOffset]) -> Result<()> {

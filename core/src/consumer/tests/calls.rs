@@ -401,6 +401,41 @@ fn a_seek_is_not_repeated_for_ever() {
 }
 
 #[test]
+fn a_partition_whose_seek_failed_goes_on_from_its_first_unfinished_record() {
+    let mut world = World::reading(one(), 10);
+    for offset in 0..4 {
+        let record = world.poll(0).expect("a record");
+        assert_eq!(record.offset(), offset);
+    }
+    world.cluster.lock().faults.seeks_refused = usize::MAX;
+    let first = world.seek(0, 0, Offset::At(8));
+    // Its place is the one before the first.
+    let second = world.seek(0, 0, Offset::At(9));
+    world.run_us(5_010 * MS);
+    assert!(first.try_recv().expect("answered").is_err());
+    assert!(second.try_recv().expect("answered").is_err());
+    assert!(world.poll(0).is_none(), "nothing before it is sought");
+    world.cluster.lock().faults.seeks_refused = 0;
+    world.run_us(1_000 * MS);
+    // The fourth record was in hand and is not finished.
+    let left: Vec<i64> = std::iter::from_fn(|| world.poll(0))
+        .map(|record| record.offset())
+        .collect();
+    assert_eq!(left, [3, 4, 5, 6, 7, 8, 9]);
+    world.check_committed();
+}
+
+#[test]
+fn a_resume_that_fails_hands_out_what_was_kept_back() {
+    let mut world = World::reading(one(), 10);
+    assert!(world.set_paused(0, 0, true));
+    assert!(world.poll(0).is_none());
+    world.cluster.lock().faults.pause_fails = true;
+    assert!(!world.set_paused(0, 0, false));
+    assert_eq!(world.poll(0).map(|record| record.offset()), Some(0));
+}
+
+#[test]
 fn a_seek_ends_when_its_partition_is_taken_away_or_sought_again() {
     let mut world = World::reading(one(), 10);
     world.cluster.lock().faults.seeks_refused = 30;
