@@ -45,6 +45,16 @@ static void open_plugin(void) {
     find("tg_producer_free", &plugin.producer_free);
 }
 
+/* The first test: nothing of the library was called, so nothing but its own wish (DF_1_NODELETE) keeps it. */
+static void the_library_stays_when_it_is_closed(void) {
+    void *library = dlopen("libtidegate.so.0", RTLD_NOW | RTLD_LOCAL);
+    CHECK(library != NULL);
+    CHECK_EQUAL(dlclose(library), 0);
+    void *still_there = dlopen("libtidegate.so.0", RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+    CHECK(still_there != NULL);
+    CHECK_EQUAL(dlclose(still_there), 0);
+}
+
 static void clients_live_on_when_the_library_is_closed(void) {
     for (int round = 0; round < 3; ++round) {
         open_plugin();
@@ -69,6 +79,7 @@ static void clients_live_on_when_the_library_is_closed(void) {
 }
 
 int main(void) {
+    RUN(the_library_stays_when_it_is_closed);
     RUN(clients_live_on_when_the_library_is_closed);
     return finish();
 }
