@@ -426,16 +426,6 @@ fn a_partition_whose_seek_failed_goes_on_from_its_first_unfinished_record() {
 }
 
 #[test]
-fn a_resume_that_fails_hands_out_what_was_kept_back() {
-    let mut world = World::reading(one(), 10);
-    assert!(world.set_paused(0, 0, true));
-    assert!(world.poll(0).is_none());
-    world.cluster.lock().faults.pause_fails = true;
-    assert!(!world.set_paused(0, 0, false));
-    assert_eq!(world.poll(0).map(|record| record.offset()), Some(0));
-}
-
-#[test]
 fn a_seek_ends_when_its_partition_is_taken_away_or_sought_again() {
     let mut world = World::reading(one(), 10);
     world.cluster.lock().faults.seeks_refused = 30;

@@ -195,6 +195,20 @@ fn a_resume_tells_of_what_was_held_aside() {
     assert_eq!(world.next_batch(0, 9).map(|batch| batch.len()), Some(3));
 }
 
+/// The flags are down by then: whoever waits would not hear of the records that may be handed out again.
+#[test]
+fn a_resume_that_the_source_refuses_tells_of_what_was_held_aside_too() {
+    let (mut world, calls) = waiting(one());
+    produce(&mut world, 0, 3);
+    assert_eq!(calls.taken(), 1);
+    assert!(world.set_paused(0, 0, true));
+    assert!(world.next_batch(0, 9).is_none(), "held aside");
+    world.cluster.lock().faults.pause_fails = true;
+    assert!(!world.set_paused(0, 0, false));
+    assert_eq!(calls.taken(), 1);
+    assert_eq!(world.next_batch(0, 9).map(|batch| batch.len()), Some(3));
+}
+
 #[test]
 fn a_wake_up_is_told_and_ends_with_the_call_that_heard_it() {
     let (mut world, calls) = waiting(one());
