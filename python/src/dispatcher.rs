@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use tidegate::parallel::{Ledger, Outcome, Ticket};
+use tidegate::parallel::{Ledger, OnLimit, Outcome, Ticket};
 use tidegate::{OnFailure, Order, ProcessOptions};
 
 use crate::args::Seconds;
@@ -30,53 +30,23 @@ pub(crate) struct Dispatcher {
 
 #[pymethods]
 impl Dispatcher {
+    /// Takes core's options as keywords, each by core's name; `dead_letter_topic` makes `on_failure` one.
     #[new]
-    #[pyo3(signature = (
-        consumer, *, order, max_in_flight, max_queued, max_bytes, max_attempts, backoff, max_backoff, park_retries, on_failure,
-        dead_letter_topic, offset_map_bytes=4096
-    ))]
-    #[allow(clippy::too_many_arguments, reason = "Python's keywords, one each")]
+    #[pyo3(signature = (consumer, *, dead_letter_topic=None, **options))]
     fn new(
         py: Python<'_>,
         consumer: &Bound<'_, Consumer>,
-        order: &str,
-        max_in_flight: usize,
-        max_queued: usize,
-        max_bytes: usize,
-        max_attempts: Option<u32>,
-        backoff: f64,
-        max_backoff: f64,
-        park_retries: bool,
-        on_failure: &str,
         dead_letter_topic: Option<String>,
-        offset_map_bytes: usize,
+        options: Option<Options>,
     ) -> PyResult<Dispatcher> {
         let core = Arc::clone(&consumer.get().client(py)?.core);
-        let mut options = ProcessOptions::default();
-        options.order = match order {
-            "key" => Order::Key,
-            "partition" => Order::Partition,
-            "none" => Order::None,
-            other => return Err(PyValueError::new_err(format!("no order {other:?}"))),
-        };
-        options.max_in_flight = max_in_flight;
-        options.max_queued = max_queued;
-        options.max_bytes = max_bytes;
-        options.max_attempts = max_attempts;
-        options.backoff = seconds(backoff)?;
-        options.max_backoff = seconds(max_backoff)?;
-        options.park_retries = park_retries;
-        options.offset_map_bytes = offset_map_bytes;
-        options.on_failure = match (dead_letter_topic, on_failure) {
-            (Some(topic), _) => {
-                let consumer = Arc::clone(&core);
-                py.detach(move || OnFailure::dead_letter_topic(&consumer, &topic))
-                    .or_raise(py)?
-            }
-            (None, "stop") => OnFailure::Stop,
-            (None, "skip") => OnFailure::Skip,
-            (None, other) => return Err(PyValueError::new_err(format!("no on_failure {other:?}"))),
-        };
+        let mut options = options.unwrap_or_default().core();
+        if let Some(topic) = dead_letter_topic {
+            let consumer = Arc::clone(&core);
+            options.on_failure = py
+                .detach(move || OnFailure::dead_letter_topic(&consumer, &topic))
+                .or_raise(py)?;
+        }
         let inner = py
             .detach(move || tidegate::Dispatcher::start(core, options))
             .or_raise(py)?;
@@ -144,6 +114,20 @@ impl Dispatcher {
         self.answer(py, vec![ticket], outcome)
     }
 
+    /// Says what a record costs, for `rate_limit`; before it is settled.
+    fn charge(&self, py: Python<'_>, ticket: u64, cost: f64) -> PyResult<()> {
+        let inner = self.inner.get(py, WHAT)?;
+        py.detach(|| inner.charge([(Ticket::from_bits(ticket), cost)]));
+        Ok(())
+    }
+
+    /// How many records may be with handlers at once now.
+    #[getter]
+    fn in_flight_limit(&self, py: Python<'_>) -> PyResult<usize> {
+        let inner = self.inner.get(py, WHAT)?;
+        Ok(py.detach(|| inner.in_flight_limit()))
+    }
+
     /// Hands out nothing more, gives back what waits, lets handlers finish for `drain` seconds, commits what is done. Gives the
     /// ledger and whether everything had come to its end.
     fn stop<'py>(&self, py: Python<'py>, drain: Seconds) -> PyResult<Bound<'py, PyTuple>> {
@@ -193,6 +177,80 @@ impl Dispatcher {
     }
 }
 
+/// Core's options as Python's keywords.
+#[derive(Default)]
+pub(crate) struct Options {
+    options: ProcessOptions,
+}
+
+impl Options {
+    pub(crate) fn core(self) -> ProcessOptions {
+        self.options
+    }
+
+    fn set(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let span = |value: &Bound<'_, PyAny>| value.extract::<f64>().and_then(seconds);
+        let options = &mut self.options;
+        match name {
+            "order" => {
+                options.order = match value.extract::<&str>()? {
+                    "key" => Order::Key,
+                    "partition" => Order::Partition,
+                    "none" => Order::None,
+                    other => return Err(PyValueError::new_err(format!("no order {other:?}"))),
+                }
+            }
+            "on_failure" => {
+                options.on_failure = match value.extract::<&str>()? {
+                    "stop" => OnFailure::Stop,
+                    "skip" => OnFailure::Skip,
+                    other => {
+                        return Err(PyValueError::new_err(format!("no on_failure {other:?}")));
+                    }
+                }
+            }
+            "on_limit" => {
+                options.on_limit = match value.extract::<&str>()? {
+                    "stop" => OnLimit::Stop,
+                    "pause" => OnLimit::PausePartition,
+                    other => return Err(PyValueError::new_err(format!("no on_limit {other:?}"))),
+                }
+            }
+            "max_in_flight" => options.max_in_flight = value.extract()?,
+            "max_queued" => options.max_queued = value.extract()?,
+            "max_bytes" => options.max_bytes = value.extract()?,
+            "max_attempts" => options.max_attempts = value.extract()?,
+            "backoff" => options.backoff = span(value)?,
+            "max_backoff" => options.max_backoff = span(value)?,
+            "park_retries" => options.park_retries = value.extract()?,
+            "offset_map_bytes" => options.offset_map_bytes = value.extract()?,
+            "batch_size" => options.batch_size = value.extract()?,
+            "batch_timeout" => options.batch_timeout = span(value)?,
+            "batch_of_one_partition" => options.batch_of_one_partition = value.extract()?,
+            "attempt_timeout" if value.is_none() => options.attempt_timeout = None,
+            "attempt_timeout" => options.attempt_timeout = Some(span(value)?),
+            "min_in_flight" => options.min_in_flight = value.extract()?,
+            "rate_limit" => options.rate_limit = value.extract()?,
+            "retry_after_holds_all" => options.retry_after_holds_all = value.extract()?,
+            "dead_letter_limit" => options.dead_letter_limit = value.extract()?,
+            other => return Err(PyTypeError::new_err(format!("no option {other:?}"))),
+        }
+        Ok(())
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Options {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Options> {
+        let mut options = Options::default();
+        for (name, value) in given.cast::<PyDict>()?.iter() {
+            options.set(name.extract::<&str>()?, &value)?;
+        }
+        Ok(options)
+    }
+}
+
 impl Dispatcher {
     fn answer(&self, py: Python<'_>, tickets: Vec<u64>, outcome: Outcome) -> PyResult<()> {
         let inner = self.inner.get(py, WHAT)?;
@@ -206,13 +264,13 @@ impl Dispatcher {
     }
 }
 
-fn seconds(seconds: f64) -> PyResult<Duration> {
+pub(crate) fn seconds(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
         PyValueError::new_err(format!("{seconds} is no number of seconds of 0 or more"))
     })
 }
 
-fn shown(py: Python<'_>, ledger: Ledger) -> PyResult<Bound<'_, PyDict>> {
+pub(crate) fn shown(py: Python<'_>, ledger: Ledger) -> PyResult<Bound<'_, PyDict>> {
     let shown = PyDict::new(py);
     for (name, count) in ledger.counts() {
         shown.set_item(name, count)?;

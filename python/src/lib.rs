@@ -28,6 +28,7 @@ mod payload;
 mod producer;
 mod record;
 mod settings;
+mod simulation;
 mod strings;
 mod token;
 mod wait;
@@ -45,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<consumer::Consumer>()?;
     module.add_class::<batches::BatchIterator>()?;
     module.add_class::<dispatcher::Dispatcher>()?;
+    module.add_class::<simulation::Simulation>()?;
     module.add_class::<delivery::Delivery>()?;
     module.add_class::<producer::Producer>()?;
     module.add_class::<admin::Admin>()?;

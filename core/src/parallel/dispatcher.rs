@@ -1,11 +1,11 @@
-//! The dispatcher: [`State`] with a clock, waiting, and a thread that fetches.
+//! The dispatcher: [`Engine`] with a clock, waiting, and a thread that fetches.
 //!
 //! Handlers' threads call [`Dispatcher::take`] and [`Dispatcher::settle`]; both handle many records under one lock. The thread
 //! "tidegate-intake" is the one that polls the consumer: rebalance callbacks run there. Lock order: `state`, then nothing; the consumer is
 //! never called under it, but for acknowledging, which takes no lock of the consumer's.
 
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,13 +16,16 @@ use crate::clock::Clock;
 use crate::consumer::Consumer;
 use crate::error::{Error, Result};
 use crate::log;
+use crate::parallel::engine::{Effects, Engine};
 use crate::parallel::ledger::Ledger;
-use crate::parallel::letters::{Letter, Letters, Reason};
-use crate::parallel::state::{Answer, State, Ticket, Work};
+use crate::parallel::letters::Letters;
+use crate::parallel::parts::{Ticket, Work, Works};
 use crate::parallel::{OnFailure, ProcessOptions};
 
 /// While records wait here, their partitions may be revoked: so often is that looked for.
 const LOOK: Duration = Duration::from_millis(20);
+/// It looks no more often, whatever is due.
+const LEAST_LOOK: Duration = Duration::from_millis(1);
 /// The longest wait of the intake when nothing is at hand.
 const IDLE: Duration = Duration::from_secs(1);
 /// What the last commit gets when handlers have used up the time.
@@ -85,7 +88,7 @@ pub struct Dispatcher {
     consumer: Arc<Consumer>,
     options: ProcessOptions,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Mutex<Engine>,
     /// There may be something to take, or it is over.
     work: Condvar,
     /// There may be room for more, or it is over.
@@ -97,7 +100,6 @@ pub struct Dispatcher {
     letters: Option<Arc<Letters>>,
     /// For delivery reports, which must not keep it alive.
     me: Weak<Dispatcher>,
-    jitter: AtomicU64,
     intake: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -127,17 +129,17 @@ impl Dispatcher {
             ))),
             OnFailure::Stop | OnFailure::Skip => None,
         };
+        let random = std::hash::RandomState::new().hash_one(0);
         let dispatcher = Arc::new_cyclic(|me| Dispatcher {
             me: Weak::clone(me),
+            state: Mutex::new(Engine::new(&options, random, consumer.clock().now_us())),
             clock: consumer.clock(),
-            state: Mutex::new(State::new(options.order, options.max_in_flight)),
             work: Condvar::new(),
             room: Condvar::new(),
             settled: Condvar::new(),
             stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
             letters,
-            jitter: AtomicU64::new(std::hash::RandomState::new().hash_one(0)),
             intake: Mutex::new(None),
             consumer,
             options,
@@ -157,31 +159,49 @@ impl Dispatcher {
     }
 
     /// Up to `most` records to handle: at least one, or an empty list when `timeout` is over, or `None` when it is over for good because
-    /// of [`Dispatcher::stop`] or because the consumer was closed. Every ticket must be settled.
+    /// of [`Dispatcher::stop`] or because the consumer was closed. Every ticket must be settled. With [`ProcessOptions::batch_size`]:
+    /// the records of one batch, whatever `most` is.
     ///
     /// # Errors
     ///
     /// What ended the processing: a record that failed for good ([`OnFailure::Stop`]), a fatal error, a failed rebalance callback.
     pub fn take(&self, most: usize, timeout: Option<Duration>) -> Result<Option<Vec<Work>>> {
+        let mut works = Works::default();
+        let goes_on = self.take_into(&mut works, most, timeout)?;
+        Ok(goes_on.then(|| works.owned().collect()))
+    }
+
+    /// As [`Dispatcher::take`], into `works`, which is emptied first. False when it is over for good.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dispatcher::take`].
+    pub fn take_into(
+        &self,
+        works: &mut Works,
+        most: usize,
+        timeout: Option<Duration>,
+    ) -> Result<bool> {
+        works.clear();
         let deadline = timeout.map(|timeout| Instant::now() + timeout.min(A_DAY));
-        let mut work = Vec::new();
         let mut state = self.state.lock();
         loop {
             if self.is_stopping() {
-                return self.failure().map(|()| None);
+                return self.failure().map(|()| false);
             }
             let now_us = self.clock.now_us();
-            state.take(most, now_us, &mut work);
-            if !work.is_empty() {
+            self.expire(&mut state, now_us);
+            state.take(most, now_us, works);
+            if !works.is_empty() {
                 self.consumer.shared().set_engaged(true);
                 self.room.notify_one();
                 // What is left is for somebody else.
                 self.work.notify_one();
-                return Ok(Some(work));
+                return Ok(true);
             }
             let now = Instant::now();
             if deadline.is_some_and(|deadline| now >= deadline) {
-                return Ok(Some(work));
+                return Ok(true);
             }
             let due = state
                 .next_due_us()
@@ -195,95 +215,42 @@ impl Dispatcher {
         }
     }
 
-    /// Says what became of records; a ticket that was settled before is ignored.
-    pub fn settle(&self, outcomes: impl IntoIterator<Item = (Ticket, Outcome)>) {
-        let mut letters = Vec::new();
+    /// Says what these records cost, for [`ProcessOptions::rate_limit`]; a record costs 1 until then. To be called before they are
+    /// settled.
+    pub fn charge(&self, costs: impl IntoIterator<Item = (Ticket, f64)>) {
         let mut state = self.state.lock();
-        for (ticket, outcome) in outcomes {
-            match outcome {
-                Outcome::Done => {
-                    state.answer(ticket, Answer::Done);
-                }
-                Outcome::Unfinished => {
-                    state.answer(ticket, Answer::Return);
-                }
-                Outcome::Failed {
-                    kind,
-                    text,
-                    is_retriable,
-                    retry_after,
-                } => {
-                    let Some(before) = state.attempts(ticket) else {
-                        continue;
-                    };
-                    let attempts = before + 1;
-                    if is_retriable && self.options.max_attempts.is_none_or(|most| attempts < most)
-                    {
-                        let pause = self
-                            .options
-                            .pause(attempts, self.random())
-                            .max(retry_after.unwrap_or_default());
-                        let due_us = self.clock.now_us().saturating_add(pause.as_micros() as u64);
-                        let park = self.options.park_retries;
-                        state.answer(ticket, Answer::Retry { due_us, park });
-                        continue;
-                    }
-                    self.failed(
-                        &mut state,
-                        ticket,
-                        Reason::new(kind, text, attempts),
-                        &mut letters,
-                    );
-                }
-            }
-        }
-        self.consumer.shared().note_answers();
-        self.after(&state);
-        drop(state);
-        if let Some(way) = &self.letters {
-            for letter in letters {
-                way.send(&self.me, letter);
+        for (ticket, cost) in costs {
+            if cost.is_finite() && cost >= 0.0 {
+                state.state.charge(ticket, cost);
             }
         }
     }
 
-    /// A record has failed for good.
-    fn failed(&self, state: &mut State, ticket: Ticket, reason: Reason, letters: &mut Vec<Letter>) {
-        let Some(work) = state.work(ticket) else {
-            return;
-        };
-        let place = work
-            .batch
-            .get(work.row)
-            .map(|record| {
-                format!(
-                    "{} [{}] offset {}",
-                    record.topic(),
-                    record.partition(),
-                    record.offset()
-                )
-            })
-            .unwrap_or_default();
-        match self.options.on_failure {
-            OnFailure::Stop => {
-                state.answer(ticket, Answer::Return);
-                self.fail_locked(Error::Listener {
-                    context: format!(
-                        "the handler failed for good at {place}, attempt {}: {reason}",
-                        reason.attempts
-                    ),
-                });
-            }
-            OnFailure::Skip => {
-                log::warn(format_args!(
-                    "{place} was not handled and is skipped: {reason}"
-                ));
-                state.answer(ticket, Answer::Done);
-            }
-            OnFailure::DeadLetter { .. } => {
-                state.answer(ticket, Answer::DeadLetter);
-                letters.push((ticket, work, reason));
-            }
+    /// How many records may be with handlers at once now: `max_in_flight`, unless [`ProcessOptions::min_in_flight`] has it adapted.
+    #[must_use]
+    pub fn in_flight_limit(&self) -> usize {
+        self.state.lock().state.in_flight_limit()
+    }
+
+    /// Says what became of records; a ticket that was settled before is ignored.
+    pub fn settle(&self, outcomes: impl IntoIterator<Item = (Ticket, Outcome)>) {
+        let mut effects = Effects::default();
+        let mut state = self.state.lock();
+        state.settle(outcomes, self.clock.now_us(), &mut effects);
+        self.consumer.shared().note_answers();
+        self.after(state, effects);
+    }
+
+    /// Attempts that are over their time have failed.
+    fn expire(&self, state: &mut MutexGuard<'_, Engine>, now_us: u64) {
+        let mut effects = Effects::default();
+        state.expire(now_us, &mut effects);
+        if let Some(error) = effects.end.take() {
+            self.fail_locked(error);
+        }
+        if !effects.letters.is_empty() || !effects.lines.is_empty() {
+            self.settled.notify_all();
+            MutexGuard::unlocked(state, || self.carry_out(effects));
         }
     }
 
@@ -291,33 +258,33 @@ impl Dispatcher {
     pub(super) fn dead_lettered(&self, ticket: Ticket) {
         let mut state = self.state.lock();
         state.dead_lettered(ticket);
-        self.after(&state);
+        self.after(state, Effects::default());
     }
 
-    /// Tells whoever waits for what has just been settled.
-    fn after(&self, state: &State) {
-        let ledger = state.ledger();
-        if ledger.missing() != 0 {
-            log::warn(format_args!(
-                "a defect: {} records are in no state: {ledger:?}",
-                ledger.missing()
-            ));
-        }
-        if ledger.in_flight == 0 {
+    /// Tells whoever waits for what has just been settled, and does what is not for under the lock.
+    fn after(&self, state: MutexGuard<'_, Engine>, mut effects: Effects) {
+        if state.ledger().in_flight == 0 {
             self.consumer.shared().set_engaged(false);
+        }
+        if let Some(error) = effects.end.take() {
+            self.fail_locked(error);
         }
         self.work.notify_all();
         self.room.notify_one();
         self.settled.notify_all();
+        drop(state);
+        self.carry_out(effects);
     }
 
-    fn random(&self) -> f64 {
-        // A multiplier that is known to mix well; nothing secret hangs on a pause.
-        let number = self
-            .jitter
-            .fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
-        let mixed = (number ^ (number >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        (mixed >> 11) as f64 / (1_u64 << 53) as f64
+    fn carry_out(&self, effects: Effects) {
+        for line in effects.lines {
+            log::warn(format_args!("{line}"));
+        }
+        if let Some(way) = &self.letters {
+            for letter in effects.letters {
+                way.send(&self.me, letter);
+            }
+        }
     }
 
     /// Waits until it is over, but for what handlers still have, or until `timeout` is (`None`: without a limit). False when the time
@@ -401,7 +368,7 @@ impl Dispatcher {
             let _ = thread.join();
         }
         let mut state = self.state.lock();
-        state.drop_all_waiting();
+        state.state.drop_all_waiting();
         let busy = |ledger: Ledger| ledger.in_flight > 0 || ledger.dead_letters_pending > 0;
         while busy(state.ledger()) {
             let until = deadline.min(Instant::now() + LOOK);
@@ -409,9 +376,10 @@ impl Dispatcher {
             if Instant::now() >= deadline {
                 break;
             }
+            self.expire(&mut state, self.clock.now_us());
             MutexGuard::unlocked(&mut state, || self.pump_letters());
             // A retry that was asked for meanwhile has no time left.
-            state.drop_all_waiting();
+            state.state.drop_all_waiting();
         }
         let ledger = state.ledger();
         drop(state);
@@ -471,18 +439,17 @@ impl Dispatcher {
             if self.is_stopping() {
                 return None;
             }
-            state.drop_stale();
-            let ledger = state.ledger();
-            let waiting =
-                (ledger.queued + ledger.retry_wait + ledger.dead_letters_pending) as usize;
-            let most = match state.is_map_pressing(self.options.offset_map_bytes) {
-                // The fewer records are unfinished, the fewer pieces a map has.
-                true => self.options.max_queued.min(self.options.max_in_flight),
-                false => self.options.max_queued,
-            };
-            let room = most.saturating_sub(waiting);
-            if room > 0 && state.held_bytes() < self.options.max_bytes {
-                return Some((room, if waiting > 0 { LOOK } else { IDLE }));
+            let now_us = self.clock.now_us();
+            self.expire(&mut state, now_us);
+            let room = state.room();
+            if room > 0 {
+                let ledger = state.ledger();
+                let waits = ledger.queued + ledger.retry_wait + ledger.dead_letters_pending > 0;
+                let due = state
+                    .next_due_us()
+                    .map(|due_us| due_us.saturating_sub(now_us));
+                let due = due.map_or(IDLE, |us| Duration::from_micros(us).max(LEAST_LOOK));
+                return Some((room, if waits { LOOK } else { IDLE.min(due) }));
             }
             self.room.wait_for(&mut state, LOOK);
             MutexGuard::unlocked(&mut state, || self.pump_letters());

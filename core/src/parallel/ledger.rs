@@ -1,6 +1,6 @@
 //! The account of every record: what was received is what was settled and what is still here.
 
-/// What became of everything that was received. `received` is the sum of all the others.
+/// What became of everything that was received. `received` is the sum of all the others, but for the last two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct Ledger {
@@ -24,19 +24,23 @@ pub struct Ledger {
     pub retry_wait: u64,
     /// On their way to the dead-letter topic now.
     pub dead_letters_pending: u64,
+    /// Beside the account: handlers that have run over their time, all in all.
+    pub timed_out: u64,
+    /// Beside the account: those of them that have not returned yet.
+    pub overdue: u64,
 }
 
 impl Ledger {
     /// How many records are in no state: not 0 means a defect.
     #[must_use]
     pub fn missing(&self) -> i64 {
-        let known: u64 = self.counts()[1..].iter().map(|(_, count)| count).sum();
-        self.received as i64 - known as i64
+        let settled = self.done + self.dead_lettered + self.skipped + self.stale + self.returned;
+        self.received as i64 - (settled + self.unfinished()) as i64
     }
 
-    /// Every count with its name.
+    /// Every count with its name; the first is the sum of the next nine.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 10] {
+    pub fn counts(&self) -> [(&'static str, u64); 12] {
         [
             ("received", self.received),
             ("done", self.done),
@@ -48,6 +52,8 @@ impl Ledger {
             ("in_flight", self.in_flight),
             ("retry_wait", self.retry_wait),
             ("dead_letters_pending", self.dead_letters_pending),
+            ("timed_out", self.timed_out),
+            ("overdue", self.overdue),
         ]
     }
 

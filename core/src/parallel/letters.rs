@@ -1,7 +1,6 @@
 //! The way to the dead-letter topic: a record is finished only when the broker has confirmed its copy, and a copy that is refused is
 //! sent again for as long as the process lives.
 
-use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,43 +9,13 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::log;
 use crate::parallel::dispatcher::Dispatcher;
-use crate::parallel::state::{Ticket, Work};
+use crate::parallel::engine::{Letter, Reason};
 use crate::producer::{Producer, ProducerRecord};
 use crate::record::Record;
 
 /// The pause before a copy that was refused is sent again, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Longer texts are cut.
-const LONGEST_TEXT: usize = 1000;
-
-/// Why a record failed for good.
-#[derive(Debug, Clone)]
-pub(crate) struct Reason {
-    kind: String,
-    text: String,
-    pub(crate) attempts: u32,
-}
-
-impl Reason {
-    pub(crate) fn new(kind: String, text: String, attempts: u32) -> Reason {
-        Reason {
-            kind,
-            text: text.chars().take(LONGEST_TEXT).collect(),
-            attempts,
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind.is_empty() {
-            true => f.write_str(&self.text),
-            false => write!(f, "{}: {}", self.kind, self.text),
-        }
-    }
-}
-
 /// One dead-letter topic.
 pub(crate) struct Letters {
     producer: Producer,
@@ -61,9 +30,6 @@ struct Waiting {
     refusals: u32,
     letter: Letter,
 }
-
-/// One record and why it is here.
-pub(crate) type Letter = (Ticket, Work, Reason);
 
 impl Letters {
     pub(crate) fn new(producer: Producer, topic: String, group: String) -> Letters {

@@ -6,10 +6,14 @@
 //! fetches or commits: records come as leased batches, and acknowledging them is what the poller commits.
 
 mod dispatcher;
+mod engine;
 mod ledger;
 mod letters;
-mod parts;
+mod pace;
+pub(crate) mod parts;
 mod process;
+#[cfg(any(test, feature = "simulator"))]
+mod simulation;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
@@ -23,8 +27,10 @@ use crate::producer::Producer;
 pub use crate::offset_map::{LONGEST_MAP_BYTES, OffsetMap, OffsetMapError};
 pub use dispatcher::{Dispatcher, Outcome, StopReport};
 pub use ledger::Ledger;
+pub use parts::{Ticket, Work, Works};
 pub use process::{HandlerError, Processing};
-pub use state::{Ticket, Work};
+#[cfg(any(test, feature = "simulator"))]
+pub use simulation::{DeadLetter, Simulation};
 
 /// What is handled one after the other, in the order of its offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +60,17 @@ pub enum OnFailure {
         /// Where to.
         topic: String,
     },
+}
+
+/// What happens when more would go to the dead-letter topic than [`ProcessOptions::dead_letter_limit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLimit {
+    /// Processing ends with an error; the record comes again after a restart.
+    #[default]
+    Stop,
+    /// Nothing more of the record's partition is handed out until it is assigned again, by a restart or to somebody else; the record is
+    /// the first to come then. Other partitions go on.
+    PausePartition,
 }
 
 impl OnFailure {
@@ -105,6 +122,26 @@ pub struct ProcessOptions {
     /// repeat it ([`OffsetMap`]); 0 for none. The broker must take as much (`offset.metadata.max.bytes`, 4096 by default). From three
     /// quarters of it on, fewer records are taken in; a map that is longer is left out, which costs repetitions and nothing else.
     pub offset_map_bytes: usize,
+    /// How many records a handler gets at a time, to handle them together; 1: one by one. Those of one key follow each other in order.
+    pub batch_size: usize,
+    /// The longest that a record waits for others to be handled with.
+    pub batch_timeout: Duration,
+    /// All records of a batch are of one partition.
+    pub batch_of_one_partition: bool,
+    /// What a handler may take for one attempt. After that the attempt has failed ("TimedOut"); its key goes on when the handler has
+    /// really returned, and what it says then is thrown away.
+    pub attempt_timeout: Option<Duration>,
+    /// Adapts how many records are with handlers at once, between this and `max_in_flight`: more while answers stay quick, fewer when
+    /// they become slow or fail.
+    pub min_in_flight: Option<usize>,
+    /// Records begun per second, or what they cost: see [`Dispatcher::charge`].
+    pub rate_limit: Option<f64>,
+    /// A handler's Retry-After holds up all records, not only the one.
+    pub retry_after_holds_all: bool,
+    /// The most records that may go to the dead-letter topic.
+    pub dead_letter_limit: Option<u64>,
+    /// What happens when that is not enough.
+    pub on_limit: OnLimit,
 }
 
 impl Default for ProcessOptions {
@@ -120,6 +157,15 @@ impl Default for ProcessOptions {
             park_retries: false,
             on_failure: OnFailure::Stop,
             offset_map_bytes: 4096,
+            batch_size: 1,
+            batch_timeout: Duration::from_millis(100),
+            batch_of_one_partition: false,
+            attempt_timeout: None,
+            min_in_flight: None,
+            rate_limit: None,
+            retry_after_holds_all: false,
+            dead_letter_limit: None,
+            on_limit: OnLimit::Stop,
         }
     }
 }
@@ -135,6 +181,45 @@ impl ProcessOptions {
         least("max_in_flight", self.max_in_flight)?;
         least("max_queued", self.max_queued)?;
         least("max_bytes", self.max_bytes)?;
+        least("batch_size", self.batch_size)?;
+        least("min_in_flight", self.min_in_flight.unwrap_or(1))?;
+        if self.batch_size > self.max_in_flight.min(self.max_queued) {
+            return Err(Error::argument(
+                "batch_size",
+                format!(
+                    "{} records are more than max_in_flight ({}) or max_queued ({}) lets come together",
+                    self.batch_size, self.max_in_flight, self.max_queued
+                ),
+                "use a smaller batch_size, or raise the other two",
+            ));
+        }
+        if self
+            .min_in_flight
+            .is_some_and(|least| least > self.max_in_flight)
+        {
+            return Err(Error::argument(
+                "min_in_flight",
+                "it is more than max_in_flight",
+                "use 1 to max_in_flight, or none for a fixed number",
+            ));
+        }
+        if self
+            .rate_limit
+            .is_some_and(|rate| !(rate > 0.0 && rate.is_finite()))
+        {
+            return Err(Error::argument(
+                "rate_limit",
+                "it is no number above 0",
+                "use records (or cost) per second, or none",
+            ));
+        }
+        if self.attempt_timeout == Some(Duration::ZERO) {
+            return Err(Error::argument(
+                "attempt_timeout",
+                "no handler returns in no time",
+                "use more than 0, or none",
+            ));
+        }
         if self.max_in_flight >= u32::MAX as usize / 4 || self.max_queued >= u32::MAX as usize / 4 {
             return Err(Error::argument(
                 "max_in_flight",

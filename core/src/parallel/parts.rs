@@ -5,6 +5,7 @@ use std::hash::Hasher;
 use std::sync::Arc;
 
 use crate::batch::RecordBatch;
+use crate::record::Record;
 use crate::tracker::PartitionCell;
 
 /// No slot, no shard.
@@ -47,6 +48,82 @@ pub struct Work {
     pub attempts: u32,
 }
 
+/// Records to be handled, with one handle of each batch that they are rows of. Kept and filled again by
+/// [`Dispatcher::take_into`](crate::Dispatcher::take_into), so that handing over costs nothing per record.
+#[derive(Debug, Default)]
+pub struct Works {
+    batches: Vec<(u32, RecordBatch)>,
+    items: Vec<Item>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Item {
+    ticket: Ticket,
+    batch: u32,
+    row: u32,
+    attempts: u32,
+}
+
+impl Works {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// True when there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Each ticket, and the record unless it is beyond its batch, which never is.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Ticket, Option<Record<'_>>)> + '_ {
+        self.items.iter().map(|item| {
+            let batch = &self.batches[item.batch as usize].1;
+            (item.ticket, batch.get(item.row as usize))
+        })
+    }
+
+    /// Each with a handle of its own.
+    pub fn owned(&self) -> impl ExactSizeIterator<Item = Work> + '_ {
+        self.items.iter().map(|item| Work {
+            ticket: item.ticket,
+            batch: self.batches[item.batch as usize].1.clone(),
+            row: item.row as usize,
+            attempts: item.attempts,
+        })
+    }
+
+    /// Forgets them, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.batches.clear();
+        self.items.clear();
+    }
+
+    /// `number` names the batch as long as this is not cleared.
+    pub(super) fn push(
+        &mut self,
+        number: u32,
+        batch: &RecordBatch,
+        ticket: Ticket,
+        row: usize,
+        attempts: u32,
+    ) {
+        let known = self.batches.iter().rposition(|(other, _)| *other == number);
+        let place = known.unwrap_or_else(|| {
+            self.batches.push((number, batch.clone()));
+            self.batches.len() - 1
+        });
+        self.items.push(Item {
+            ticket,
+            batch: place as u32,
+            row: row as u32,
+            attempts,
+        });
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Free,
@@ -55,6 +132,8 @@ pub(super) enum Stage {
     RetryWait,
     /// On its way to the dead-letter topic.
     DeadLetter,
+    /// No record any more: its handler has run over its time and has not returned. Its shard waits for that.
+    Overdue,
 }
 
 #[derive(Debug)]
@@ -67,6 +146,10 @@ pub(super) struct Slot {
     pub(super) shard: u32,
     pub(super) next: u32,
     pub(super) attempts: u32,
+    /// What was paid for it from the budget.
+    pub(super) paid: f32,
+    /// When a handler got it.
+    pub(super) begun_us: u64,
 }
 
 #[derive(Debug)]
@@ -87,6 +170,8 @@ pub(super) struct Shard {
     pub(super) ordered: bool,
     /// How many of its records are with handlers or wait for a retry in their place.
     pub(super) busy: u32,
+    /// How many wait in its queue.
+    pub(super) waiting: u32,
     /// In its lane's queue.
     pub(super) listed: bool,
     /// Not in `free_shards`.
@@ -99,6 +184,10 @@ pub(super) struct Lane {
     pub(super) ready: VecDeque<u32>,
     /// In the rotation.
     pub(super) listed: bool,
+    /// How many wait in the shards of `ready`.
+    pub(super) waiting: u32,
+    /// Nothing more of it is handed out: too much of it went to the dead-letter topic.
+    pub(super) stopped: bool,
     /// Its latest assignment.
     pub(super) cell: Arc<PartitionCell>,
 }

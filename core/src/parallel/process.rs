@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::parallel::ProcessOptions;
 use crate::parallel::dispatcher::{Dispatcher, Outcome, StopReport};
 use crate::parallel::ledger::Ledger;
-use crate::parallel::state::Work;
+use crate::parallel::parts::Works;
 use crate::record::Record;
 
 /// A handler that is this quick gets many records at a time; a slow one gets one, so that none waits behind another.
@@ -165,27 +165,24 @@ impl Consumer {
 fn work(dispatcher: &Dispatcher, handler: &dyn Fn(&Record<'_>) -> Result<(), HandlerError>) {
     let mut most = 1;
     let mut slowest = Duration::ZERO;
+    let (mut works, mut outcomes) = (Works::default(), Vec::new());
     // Whoever waits for the end is told the error.
-    while let Ok(Some(works)) = dispatcher.take(most, None) {
+    while let Ok(true) = dispatcher.take_into(&mut works, most, None) {
         let began = Instant::now();
-        let mut outcomes = Vec::with_capacity(works.len());
-        for Work {
-            ticket, batch, row, ..
-        } in &works
-        {
+        for (ticket, record) in works.iter() {
             // A record whose turn comes after the stop is not begun.
-            let outcome = match batch.get(*row).filter(|_| !dispatcher.is_stopping()) {
+            let outcome = match record.filter(|_| !dispatcher.is_stopping()) {
                 Some(record) => handle(handler, &record),
                 None => Outcome::Unfinished,
             };
-            outcomes.push((*ticket, outcome));
+            outcomes.push((ticket, outcome));
         }
         // A slow one is remembered for a while: none should wait behind the next.
         slowest = (slowest / 2).max(began.elapsed() / works.len().max(1) as u32);
         most = usize::try_from(TURN.as_nanos() / slowest.as_nanos().max(1))
             .unwrap_or(MOST_AT_ONCE)
             .clamp(1, MOST_AT_ONCE);
-        dispatcher.settle(outcomes);
+        dispatcher.settle(outcomes.drain(..));
     }
 }
 
@@ -246,7 +243,7 @@ impl Processing {
         let report = self.dispatcher.stop(drain);
         for thread in self.threads.drain(..) {
             // A handler that is still busy keeps its thread, whose answer is then nobody's.
-            if report.ledger.in_flight == 0 {
+            if report.ledger.in_flight + report.ledger.overdue == 0 {
                 let _ = thread.join();
             }
         }

@@ -9,6 +9,9 @@
 //! - a record is acknowledged once, when it is done or its copy is in the dead-letter topic, and never otherwise;
 //! - [`Ledger::missing`] is 0: nothing that was received is in no state.
 
+mod answer;
+mod hand;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, RandomState};
@@ -16,20 +19,46 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::batch::RecordBatch;
-use crate::offset_map::OffsetMap;
 use crate::parallel::Order;
 use crate::parallel::ledger::Ledger;
-pub(crate) use crate::parallel::parts::Answer;
+use crate::parallel::pace::{Budget, Throttle};
 use crate::parallel::parts::{Hashed, Held, Lane, NONE, Shard, Slot, Stage};
-pub use crate::parallel::parts::{Ticket, Work};
 use crate::partition::TopicPartition;
 use crate::tracker::PartitionCell;
+
+/// How fast records are handed out, and for how long.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
+    /// What a handler may take for one attempt.
+    pub(crate) attempt_us: Option<u64>,
+    /// Records at once follow how handlers do, from so many on.
+    pub(crate) least_in_flight: Option<usize>,
+    /// Records, or what they cost, per second.
+    pub(crate) per_second: Option<f64>,
+}
+
+/// How many records, and of what, are handed out together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fill {
+    pub(crate) records: usize,
+    /// Fewer only when one of them has waited for so long.
+    pub(crate) wait_us: u64,
+    /// All of one partition.
+    pub(crate) of_one_partition: bool,
+}
 
 /// The state machine.
 #[derive(Debug)]
 pub(crate) struct State {
     order: Order,
     max_in_flight: usize,
+    limits: Limits,
+    throttle: Option<Throttle>,
+    budget: Option<Budget>,
+    /// Nothing is handed out before: a handler has heard that it comes too often.
+    hold_until_us: u64,
+    /// Rows that are done and not acknowledged yet: see [`State::flush`].
+    done: Vec<(u32, u32, bool)>,
     slots: Vec<Slot>,
     free_slots: Vec<u32>,
     batches: Vec<Option<Held>>,
@@ -47,10 +76,17 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(order: Order, max_in_flight: usize) -> State {
+    pub(crate) fn new(order: Order, max_in_flight: usize, limits: Limits, now_us: u64) -> State {
         State {
             order,
             max_in_flight,
+            throttle: limits
+                .least_in_flight
+                .map(|least| Throttle::new(least, max_in_flight)),
+            budget: limits.per_second.map(|rate| Budget::new(rate, now_us)),
+            limits,
+            hold_until_us: 0,
+            done: Vec::new(),
             slots: Vec::new(),
             free_slots: Vec::new(),
             batches: Vec::new(),
@@ -79,7 +115,12 @@ impl State {
 
     /// When the next retry is due.
     pub(crate) fn next_due_us(&self) -> Option<u64> {
-        self.timers.peek().map(|Reverse((due_us, _, _))| *due_us)
+        let timer = self.timers.peek().map(|Reverse((due_us, _, _))| *due_us);
+        let waits = !self.rotation.is_empty();
+        let hold = (waits && self.hold_until_us > 0).then_some(self.hold_until_us);
+        let budget = self.budget.as_ref().filter(|_| waits);
+        let paid = budget.and_then(Budget::due_us);
+        timer.into_iter().chain(hold).chain(paid).min()
     }
 
     /// Takes in a leased batch.
@@ -150,6 +191,7 @@ impl State {
             let known = &mut self.lanes[lane as usize].cell;
             if !Arc::ptr_eq(known, cell) {
                 *known = Arc::clone(cell);
+                self.lanes[lane as usize].stopped = false;
             }
             return lane;
         }
@@ -158,6 +200,8 @@ impl State {
         self.lanes.push(Lane {
             ready: VecDeque::new(),
             listed: false,
+            waiting: 0,
+            stopped: false,
             cell: Arc::clone(cell),
         });
         lane
@@ -181,6 +225,7 @@ impl State {
             lane,
             ordered,
             busy: 0,
+            waiting: 0,
             listed: false,
             alive: true,
         };
@@ -202,8 +247,8 @@ impl State {
         }
     }
 
-    fn append(&mut self, shard: u32, batch: u32, row: u32) {
-        let slot = match self.free_slots.pop() {
+    fn new_slot(&mut self) -> u32 {
+        match self.free_slots.pop() {
             Some(index) => index,
             None => {
                 self.slots.push(Slot {
@@ -214,10 +259,16 @@ impl State {
                     shard: NONE,
                     next: NONE,
                     attempts: 0,
+                    paid: 0.0,
+                    begun_us: 0,
                 });
                 self.slots.len() as u32 - 1
             }
-        };
+        }
+    }
+
+    fn append(&mut self, shard: u32, batch: u32, row: u32) {
+        let slot = self.new_slot();
         let entry = &mut self.slots[slot as usize];
         entry.stage = Stage::Queued;
         entry.batch = batch;
@@ -225,6 +276,7 @@ impl State {
         entry.shard = shard;
         entry.next = NONE;
         entry.attempts = 0;
+        self.count_waiting(shard, 1);
         let queue = &mut self.shards[shard as usize];
         let tail = std::mem::replace(&mut queue.tail, slot);
         if tail == NONE {
@@ -242,8 +294,9 @@ impl State {
             return;
         }
         queue.listed = true;
-        let number = queue.lane;
+        let (number, waiting) = (queue.lane, queue.waiting);
         let lane = &mut self.lanes[number as usize];
+        lane.waiting += waiting;
         lane.ready.push_back(shard);
         if !lane.listed {
             lane.listed = true;
@@ -251,80 +304,14 @@ impl State {
         }
     }
 
-    /// Hands out up to `most` records that may be handled now, one partition after the other and in it one key after the other.
-    pub(crate) fn take(&mut self, most: usize, now_us: u64, work: &mut Vec<Work>) {
-        self.wake_retries(now_us);
-        let room = self
-            .max_in_flight
-            .saturating_sub(self.ledger.in_flight as usize)
-            .min(most);
-        let until = work.len() + room;
-        // A partition that is paused goes round; when all of them have, there is nothing more.
-        let mut paused_in_a_row = 0;
-        while work.len() < until && paused_in_a_row < self.rotation.len() {
-            let Some(number) = self.rotation.pop_front() else {
-                break;
-            };
-            let lane = &mut self.lanes[number as usize];
-            if lane.cell.is_paused() && lane.cell.is_live() {
-                self.rotation.push_back(number);
-                paused_in_a_row += 1;
-                continue;
-            }
-            paused_in_a_row = 0;
-            let shard = lane.ready.pop_front();
-            if lane.ready.is_empty() {
-                lane.listed = false;
-            } else {
-                self.rotation.push_back(number);
-            }
-            if let Some(shard) = shard {
-                self.shards[shard as usize].listed = false;
-                self.take_from(shard, work);
-            }
-        }
-    }
-
-    /// The first record of a shard that is not stale.
-    fn take_from(&mut self, shard: u32, work: &mut Vec<Work>) {
-        while let Some(slot) = self.pop(shard) {
-            let entry = &self.slots[slot as usize];
-            let (row, attempts, life) = (entry.row as usize, entry.attempts, entry.life);
-            let Some(held) = &self.batches[entry.batch as usize] else {
-                continue;
-            };
-            self.ledger.queued -= 1;
-            if held.records.is_stale(row) {
-                self.give_back(slot);
-                self.ledger.stale += 1;
-                continue;
-            }
-            work.push(Work {
-                ticket: Ticket { slot, life },
-                batch: held.records.clone(),
-                row,
-                attempts,
-            });
-            self.slots[slot as usize].stage = Stage::InFlight;
-            self.ledger.in_flight += 1;
-            self.shards[shard as usize].busy += 1;
-            break;
-        }
-        self.list(shard);
-        self.drop_if_empty(shard);
-    }
-
-    fn pop(&mut self, shard: u32) -> Option<u32> {
+    /// One more or fewer waits in a shard.
+    fn count_waiting(&mut self, shard: u32, by: i32) {
         let queue = &mut self.shards[shard as usize];
-        let slot = queue.head;
-        if slot == NONE {
-            return None;
+        queue.waiting = queue.waiting.wrapping_add_signed(by);
+        if queue.listed {
+            let lane = &mut self.lanes[queue.lane as usize];
+            lane.waiting = lane.waiting.wrapping_add_signed(by);
         }
-        queue.head = self.slots[slot as usize].next;
-        if queue.head == NONE {
-            queue.tail = NONE;
-        }
-        Some(slot)
     }
 
     /// Forgets a shard that has nothing left, so that memory follows the records and not the keys ever seen.
@@ -339,186 +326,6 @@ impl State {
             self.by_key.remove(&key);
         }
         self.free_shards.push(shard);
-    }
-
-    /// Puts retries whose time has come at the head of their shards.
-    fn wake_retries(&mut self, now_us: u64) {
-        while let Some(&Reverse((due_us, slot, life))) = self.timers.peek() {
-            if due_us > now_us {
-                break;
-            }
-            self.timers.pop();
-            let entry = &mut self.slots[slot as usize];
-            if entry.life != life || entry.stage != Stage::RetryWait {
-                continue;
-            }
-            entry.stage = Stage::Queued;
-            self.ledger.retry_wait -= 1;
-            self.ledger.queued += 1;
-            let shard = entry.shard;
-            let queue = &mut self.shards[shard as usize];
-            entry.next = std::mem::replace(&mut queue.head, slot);
-            if queue.tail == NONE {
-                queue.tail = slot;
-            }
-            queue.busy -= 1;
-            self.list(shard);
-        }
-    }
-
-    /// How often the record was with a handler before this time.
-    pub(crate) fn attempts(&mut self, ticket: Ticket) -> Option<u32> {
-        self.entry(ticket, Stage::InFlight)
-            .map(|entry| entry.attempts)
-    }
-
-    /// The record that a ticket stands for, while a handler has it.
-    pub(crate) fn work(&mut self, ticket: Ticket) -> Option<Work> {
-        let entry = self.entry(ticket, Stage::InFlight)?;
-        let (batch, row, attempts) = (entry.batch, entry.row as usize, entry.attempts);
-        let held = self.batches[batch as usize].as_ref()?;
-        Some(Work {
-            ticket,
-            batch: held.records.clone(),
-            row,
-            attempts,
-        })
-    }
-
-    /// Answers for a record that is with a handler; false for a ticket that was answered before.
-    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) -> bool {
-        let Some(entry) = self.entry(ticket, Stage::InFlight) else {
-            return false;
-        };
-        let (slot, shard) = (ticket.slot, entry.shard);
-        match answer {
-            Answer::Done => {
-                self.ledger.in_flight -= 1;
-                self.finish(slot, |ledger| &mut ledger.done);
-            }
-            Answer::Return => {
-                self.ledger.in_flight -= 1;
-                self.give_back(slot);
-                self.ledger.returned += 1;
-            }
-            Answer::DeadLetter => {
-                entry.stage = Stage::DeadLetter;
-                entry.attempts += 1;
-                self.ledger.in_flight -= 1;
-                self.ledger.dead_letters_pending += 1;
-            }
-            Answer::Retry { due_us, park } => {
-                entry.stage = Stage::RetryWait;
-                entry.attempts += 1;
-                let life = entry.life;
-                self.ledger.in_flight -= 1;
-                self.ledger.retry_wait += 1;
-                self.timers.push(Reverse((due_us, slot, life)));
-                if !park {
-                    // Its shard waits with it.
-                    return true;
-                }
-                self.park(slot);
-            }
-        }
-        self.shards[shard as usize].busy -= 1;
-        self.list(shard);
-        self.drop_if_empty(shard);
-        true
-    }
-
-    /// Gives a record a shard of its own, so that others of its key need not wait.
-    fn park(&mut self, slot: u32) {
-        let lane = self.shards[self.slots[slot as usize].shard as usize].lane;
-        let made = Shard {
-            head: NONE,
-            tail: NONE,
-            // No key leads here.
-            key: 0,
-            lane,
-            ordered: true,
-            busy: 1,
-            listed: false,
-            alive: true,
-        };
-        let shard = self.add_shard(made);
-        self.slots[slot as usize].shard = shard;
-    }
-
-    /// The dead-letter topic has confirmed the copy of a record.
-    pub(crate) fn dead_lettered(&mut self, ticket: Ticket) -> bool {
-        if self.entry(ticket, Stage::DeadLetter).is_none() {
-            return false;
-        }
-        self.ledger.dead_letters_pending -= 1;
-        self.finish(ticket.slot, |ledger| &mut ledger.dead_lettered);
-        true
-    }
-
-    fn entry(&mut self, ticket: Ticket, stage: Stage) -> Option<&mut Slot> {
-        self.slots
-            .get_mut(ticket.slot as usize)
-            .filter(|entry| entry.life == ticket.life && entry.stage == stage)
-    }
-
-    /// Acknowledges a record and counts it, as stale when its partition was taken away meanwhile.
-    fn finish(&mut self, slot: u32, counter: impl Fn(&mut Ledger) -> &mut u64) {
-        let entry = &self.slots[slot as usize];
-        let row = entry.row as usize;
-        if let Some(held) = &self.batches[entry.batch as usize] {
-            match held.records.acknowledge_rows(row..row + 1) {
-                Ok(()) => *counter(&mut self.ledger) += 1,
-                Err(_) => self.ledger.stale += 1,
-            }
-        }
-        self.free(slot);
-    }
-
-    /// Gives a record back unfinished.
-    fn give_back(&mut self, slot: u32) {
-        let entry = &self.slots[slot as usize];
-        let row = entry.row as usize;
-        if let Some(held) = &self.batches[entry.batch as usize] {
-            // The row is of this batch: it cannot be refused.
-            let _ = held.records.release_rows(row..row + 1);
-        }
-        self.free(slot);
-    }
-
-    fn free(&mut self, slot: u32) {
-        let entry = &mut self.slots[slot as usize];
-        entry.stage = Stage::Free;
-        entry.life = entry.life.wrapping_add(1);
-        let batch = entry.batch;
-        self.free_slots.push(slot);
-        self.let_go(batch, 1);
-    }
-
-    /// So many rows of a batch are settled.
-    fn let_go(&mut self, batch: u32, rows: u32) {
-        if let Some(held) = &mut self.batches[batch as usize] {
-            held.left -= rows;
-            if held.left == 0 {
-                self.bytes -= held.records.size_bytes();
-                self.batches[batch as usize] = None;
-                self.free_batches.push(batch);
-            }
-        }
-    }
-
-    /// True when the map of what is done of a partition takes up most of `limit_bytes`, so that fewer records should be begun.
-    pub(crate) fn is_map_pressing(&self, limit_bytes: usize) -> bool {
-        let slow_bytes = limit_bytes * 3 / 4;
-        // So few pieces take less, however far apart they are (below a thousand million offsets).
-        let few = slow_bytes * 3 / 4 / 10;
-        self.lanes.iter().any(|lane| {
-            if limit_bytes == 0 || lane.cell.pieces_ahead() < few || !lane.cell.is_live() {
-                return false;
-            }
-            let snapshot = lane.cell.snapshot();
-            let map = OffsetMap::from_done(snapshot.finished, None, snapshot.done);
-            map.encoded_bytes() >= slow_bytes
-        })
     }
 
     /// Gives back what waits and whose partition was taken away, so that a revoke need not wait for it.
@@ -572,7 +379,7 @@ impl State {
     fn relink(&mut self) {
         for shard in 0..self.shards.len() {
             let mut from = self.shards[shard].head;
-            let (mut head, mut tail) = (NONE, NONE);
+            let (mut head, mut tail, mut kept) = (NONE, NONE, 0);
             while from != NONE {
                 let next = self.slots[from as usize].next;
                 let entry = &self.slots[from as usize];
@@ -583,15 +390,37 @@ impl State {
                         self.slots[tail as usize].next = from;
                     }
                     tail = from;
+                    kept += 1;
                     self.slots[from as usize].next = NONE;
                 }
                 from = next;
             }
             let queue = &mut self.shards[shard];
             (queue.head, queue.tail) = (head, tail);
+            let gone = queue.waiting - kept;
+            self.count_waiting(shard as u32, -(gone as i32));
             self.list(shard as u32);
             self.drop_if_empty(shard as u32);
         }
+    }
+
+    /// What the state itself takes, beside the records: everything that grows with them, as it was allocated.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        let ready = self
+            .lanes
+            .iter()
+            .map(|lane| lane.ready.capacity())
+            .sum::<usize>();
+        // A table has a byte of its own per place, and an eighth of the places stay free.
+        let table = (self.by_key.capacity() * 8 / 7) * (size_of::<(u64, u32)>() + 1);
+        let numbers = self.free_slots.capacity() + self.free_shards.capacity() + ready;
+        self.slots.capacity() * size_of::<Slot>()
+            + self.shards.capacity() * size_of::<Shard>()
+            + self.timers.capacity() * size_of::<Reverse<(u64, u32, u32)>>()
+            + self.done.capacity() * size_of::<(u32, u32, bool)>()
+            + numbers * size_of::<u32>()
+            + table
     }
 
     /// How many records, shards and batches take memory now.

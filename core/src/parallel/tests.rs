@@ -1,5 +1,8 @@
 //! The state machine under stories that proptest writes, and the dispatcher over the embedded broker.
 
+mod pacing;
+mod stories;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 
-use super::state::{Answer, State, Ticket, Work};
+use super::parts::{Answer, Works};
+use super::state::{Limits, State};
 use super::*;
 use crate::batch::{BatchBuilder, RecordBatch, TimestampType};
 use crate::embedded::Broker;
@@ -82,7 +86,7 @@ struct World {
 impl World {
     fn new(order: Order, park: bool) -> World {
         let mut world = World {
-            state: State::new(order, MAX_IN_FLIGHT),
+            state: State::new(order, MAX_IN_FLIGHT, Limits::default(), 0),
             order,
             park,
             now_us: 0,
@@ -143,12 +147,12 @@ impl World {
     }
 
     fn take(&mut self, most: usize) {
-        let mut work = Vec::new();
-        self.state.take(most, self.now_us, &mut work);
-        assert!(work.len() <= most);
+        let mut works = Works::default();
+        self.state.take(most, self.now_us, &mut works);
+        assert!(works.len() <= most);
         for Work {
             ticket, batch, row, ..
-        } in work
+        } in works.owned()
         {
             let record = batch.get(row).expect("a row of the batch");
             let place = (
@@ -267,6 +271,7 @@ impl World {
                 }
             }
         }
+        self.state.flush();
         self.check();
     }
 
@@ -308,6 +313,7 @@ impl World {
                 self.state.dead_lettered(ticket);
                 self.finish(place);
             }
+            self.state.flush();
             self.check();
             if self.state.ledger().unfinished() == 0 {
                 // Shards that were emptied by a revoke are forgotten when their turn comes.

@@ -13,7 +13,8 @@ use super::world::{SECOND, Setup, World, tp};
 use crate::TopicPartition;
 use crate::offset_map::OffsetMap;
 use crate::parallel::Order;
-use crate::parallel::state::{Answer, State, Ticket};
+use crate::parallel::parts::{Answer, Ticket, Works};
+use crate::parallel::state::{Limits, State};
 use crate::partition::Generation;
 
 const LIMIT: usize = 4096;
@@ -35,7 +36,7 @@ impl Handling {
         shared.set_offset_map_bytes(limit);
         Handling {
             index,
-            state: State::new(Order::None, usize::MAX),
+            state: State::new(Order::None, usize::MAX, Limits::default(), 0),
             stuck: stuck.iter().copied().collect(),
             busy: BTreeMap::new(),
             handled: Vec::new(),
@@ -72,10 +73,10 @@ impl Handling {
     }
 
     fn take(&mut self) -> BTreeSet<i64> {
-        let mut works = Vec::new();
+        let mut works = Works::default();
         self.state.take(usize::MAX, 0, &mut works);
         let mut taken = BTreeSet::new();
-        for work in works {
+        for work in works.owned() {
             let record = work.batch.get(work.row).expect("a row");
             taken.insert(record.offset());
             self.handled.push(record.offset());
@@ -102,6 +103,7 @@ impl Handling {
             self.finished(world, offset, generation);
             self.state.answer(ticket, Answer::Done);
         }
+        self.state.flush();
         assert_eq!(self.state.ledger().missing(), 0);
     }
 }

@@ -1,0 +1,423 @@
+//! A consumer group's member and its handlers in virtual time, without a broker and without threads: for tests of code that is to run
+//! under [`Consumer::process`](crate::Consumer::process), and for this crate's own.
+//!
+//! What decides is what runs in production: the dispatcher's engine, the tracker, the assignment with its snapshots, the offset map.
+//! What is played is the broker: a log per partition, and what the group has committed. Everything happens when a method says so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::assignment::{Assignment, Committed};
+use crate::batch::{BatchBuilder, RecordBatch, TimestampType};
+use crate::error::{Error, Result};
+use crate::offset_map::OffsetMap;
+use crate::parallel::ProcessOptions;
+use crate::parallel::dispatcher::Outcome;
+use crate::parallel::engine::{Effects, Engine, Letter};
+use crate::parallel::ledger::Ledger;
+use crate::parallel::parts::{Ticket, Work, Works};
+use crate::partition::TopicPartition;
+use crate::source::{CommitOffset, RequestId};
+use crate::tracker::{CellState, PartitionCell};
+
+const TOPIC: &str = "simulated";
+/// The most records of one batch, as the poller's.
+const BATCH_RECORDS: usize = 4096;
+
+/// A record that failed for good and went to the dead-letter topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Where it is from.
+    pub partition: i32,
+    /// Where it is from.
+    pub offset: i64,
+    /// What kind of error it was.
+    pub kind: String,
+    /// What the error said.
+    pub text: String,
+    /// How often a handler had it.
+    pub attempts: u32,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    /// Key and value of each.
+    records: Vec<[Option<Vec<u8>>; 2]>,
+    /// Next to fetch by the member that lives now.
+    position: i64,
+}
+
+/// See the module. Failures for good go to a dead-letter topic if that was asked for, else as [`ProcessOptions::on_failure`] says.
+///
+/// ```
+/// # #[cfg(feature = "simulator")] {
+/// use tidegate::ProcessOptions;
+/// use tidegate::parallel::{Outcome, Simulation};
+///
+/// let mut options = ProcessOptions::default();
+/// options.order = tidegate::Order::None;
+/// let mut simulation = Simulation::new(options, false)?;
+/// for _ in 0..100 {
+///     simulation.produce(0, None, Some(b"call a model"));
+/// }
+/// simulation.assign(&[0])?;
+/// // The first one hangs, the others are done.
+/// let mut works = simulation.take(100);
+/// let stuck = works.remove(0);
+/// while !works.is_empty() {
+///     simulation.settle(works.iter().map(|work| (work.ticket, Outcome::Done)));
+///     works = simulation.take(100);
+/// }
+/// assert!(simulation.commit());
+/// simulation.crash();
+/// simulation.assign(&[0])?;
+/// let again = simulation.take(100);
+/// assert_eq!(again.len(), 1);
+/// assert_eq!(again[0].batch.offsets()[again[0].row], stuck.batch.offsets()[stuck.row]);
+/// # }
+/// # Ok::<(), tidegate::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Simulation {
+    options: ProcessOptions,
+    dead_letters: bool,
+    engine: Engine,
+    assignment: Assignment,
+    now_us: u64,
+    requests: u64,
+    logs: BTreeMap<i32, Log>,
+    committed: BTreeMap<i32, CommitOffset>,
+    outage: bool,
+    pending: Vec<Letter>,
+    sent: Vec<DeadLetter>,
+    holding: bool,
+    ended: Option<Error>,
+    lines: Vec<String>,
+    maps_left_out: u64,
+}
+
+fn partition(number: i32) -> TopicPartition {
+    TopicPartition::new(TOPIC, number)
+}
+
+impl Simulation {
+    /// A group that has committed nothing and begins at the beginning.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for options that cannot be.
+    pub fn new(options: ProcessOptions, dead_letters: bool) -> Result<Simulation> {
+        options.check()?;
+        Ok(Simulation {
+            engine: Simulation::engine(&options, dead_letters, 0),
+            options,
+            dead_letters,
+            assignment: Assignment::default(),
+            now_us: 0,
+            requests: 0,
+            logs: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            outage: false,
+            pending: Vec::new(),
+            sent: Vec::new(),
+            holding: false,
+            ended: None,
+            lines: Vec::new(),
+            maps_left_out: 0,
+        })
+    }
+
+    fn engine(options: &ProcessOptions, dead_letters: bool, now_us: u64) -> Engine {
+        let engine = Engine::new(options, 0, now_us);
+        match dead_letters {
+            true => engine.with_dead_letters(),
+            false => engine,
+        }
+    }
+
+    /// Appends a record to a partition; gives its offset.
+    pub fn produce(&mut self, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) -> i64 {
+        let log = self.logs.entry(partition).or_default();
+        let bytes = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+        log.records.push([bytes(key), bytes(value)]);
+        log.records.len() as i64 - 1
+    }
+
+    /// The group gives these partitions to this member, which begins where the group stands.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for one that it has already.
+    pub fn assign(&mut self, partitions: &[i32]) -> Result<()> {
+        for &number in partitions {
+            if self.assignment.get(&partition(number)).is_some() {
+                return Err(Error::argument(
+                    "partitions",
+                    format!("{number} is assigned already"),
+                    "revoke it first, or lose it",
+                ));
+            }
+        }
+        let generation = self.assignment.next_generation();
+        self.requests += 1;
+        for &number in partitions {
+            let found = self.committed.get(&number);
+            let committed =
+                found.map(|commit| Committed::new(commit.offset, commit.metadata.clone()));
+            let start = found.map_or(0, |commit| commit.offset);
+            let mut cell = PartitionCell::new(partition(number), generation, start);
+            if let Some(map) = committed.as_ref().and_then(Committed::map) {
+                cell = cell.with_map(map.done().to_vec(), map.leader_epoch().unwrap_or(-1));
+            }
+            self.logs.entry(number).or_default().position = start;
+            let since = RequestId(self.requests);
+            self.assignment.insert(&Arc::new(cell), committed, since);
+        }
+        Ok(())
+    }
+
+    /// The group takes these partitions: nothing more of them is handed out, what waits is given back, and what handlers have may
+    /// still be settled until [`Simulation::end_revoke`].
+    pub fn begin_revoke(&mut self, partitions: &[i32]) {
+        let partitions: Vec<_> = partitions.iter().copied().map(partition).collect();
+        self.assignment.advance(&partitions, CellState::Revoking);
+        self.engine.state.drop_stale();
+    }
+
+    /// True when no handler has anything of these partitions any more.
+    #[must_use]
+    pub fn is_drained(&self, partitions: &[i32]) -> bool {
+        let cells = partitions
+            .iter()
+            .filter_map(|number| self.assignment.get(&partition(*number)));
+        cells.into_iter().all(|cell| !cell.has_in_hand())
+    }
+
+    /// Commits what is done of partitions that are being taken, and lets go of them. What is settled later is stale.
+    pub fn end_revoke(&mut self, partitions: &[i32]) {
+        let partitions: Vec<_> = partitions.iter().copied().map(partition).collect();
+        self.commit_of(Some(&partitions));
+        self.assignment.remove(&partitions);
+        self.engine.state.drop_stale();
+    }
+
+    /// These partitions are somebody else's already: nothing of them is committed.
+    pub fn lose(&mut self, partitions: &[i32]) {
+        let partitions: Vec<_> = partitions.iter().copied().map(partition).collect();
+        self.assignment.remove(&partitions);
+        self.engine.state.drop_stale();
+    }
+
+    /// The process dies, and another one begins, with nothing assigned yet. What was committed and produced stays.
+    pub fn crash(&mut self) {
+        self.engine = Simulation::engine(&self.options, self.dead_letters, self.now_us);
+        self.assignment = Assignment::default();
+        self.pending.clear();
+        self.ended = None;
+    }
+
+    /// Virtual time passes. Attempts that are over their time fail.
+    pub fn advance(&mut self, by: Duration) {
+        let by_us = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+        self.now_us = self.now_us.saturating_add(by_us);
+        let mut effects = Effects::default();
+        self.engine.expire(self.now_us, &mut effects);
+        self.take_effects(effects);
+    }
+
+    /// How long until time alone makes something happen: a retry, an attempt over its time, a batch that waited long enough.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Duration> {
+        let due_us = self.engine.next_due_us()?;
+        Some(Duration::from_micros(due_us.saturating_sub(self.now_us)))
+    }
+
+    /// The virtual time since the beginning.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_micros(self.now_us)
+    }
+
+    /// Takes in what there is room for, one partition after the other, as the intake does; gives how many records.
+    pub fn fetch(&mut self) -> usize {
+        let mut total = 0;
+        loop {
+            let room = self.engine.room().min(BATCH_RECORDS);
+            let batch = (room > 0).then(|| self.next_batch(room)).flatten();
+            let Some(batch) = batch else {
+                return total;
+            };
+            total += batch.len();
+            self.engine.offer(batch);
+        }
+    }
+
+    fn next_batch(&mut self, room: usize) -> Option<RecordBatch> {
+        let mut builder = BatchBuilder::with_capacity(0, 0);
+        for (&number, log) in &mut self.logs {
+            let Some(cell) = self.assignment.get(&partition(number)) else {
+                continue;
+            };
+            let from = log.position as usize;
+            let until = log.records.len().min(from + room - builder.len());
+            if from >= until || !cell.deliver(from as i64, until as i64) {
+                continue;
+            }
+            builder.begin_run(cell, -1, TimestampType::NotAvailable);
+            for (offset, [key, value]) in (from..).zip(&log.records[from..until]) {
+                builder.push(number, offset as i64, -1, key.as_deref(), value.as_deref());
+            }
+            log.position = until as i64;
+        }
+        (builder.len() > 0).then(|| RecordBatch::new(builder.finish(self.now_us)))
+    }
+
+    /// Fetches, and hands out up to `most` records that may be handled now; nothing once the processing has ended.
+    pub fn take(&mut self, most: usize) -> Vec<Work> {
+        self.fetch();
+        let mut works = Works::default();
+        if self.ended.is_none() {
+            self.engine.take(most, self.now_us, &mut works);
+        }
+        works.owned().collect()
+    }
+
+    /// Says what became of records.
+    pub fn settle(&mut self, outcomes: impl IntoIterator<Item = (Ticket, Outcome)>) {
+        let mut effects = Effects::default();
+        self.engine.settle(outcomes, self.now_us, &mut effects);
+        self.take_effects(effects);
+    }
+
+    /// Says what records cost, for [`ProcessOptions::rate_limit`].
+    pub fn charge(&mut self, ticket: Ticket, cost: f64) {
+        self.engine.state.charge(ticket, cost);
+    }
+
+    fn take_effects(&mut self, effects: Effects) {
+        self.pending.extend(effects.letters);
+        self.lines.extend(effects.lines);
+        if let Some(error) = effects.end {
+            self.ended.get_or_insert(error);
+        }
+        if !self.holding {
+            self.confirm_dead_letters();
+        }
+    }
+
+    /// The dead-letter topic confirms nothing from now on, or everything again.
+    pub fn hold_dead_letters(&mut self, hold: bool) {
+        self.holding = hold;
+        if !hold {
+            self.confirm_dead_letters();
+        }
+    }
+
+    fn confirm_dead_letters(&mut self) {
+        for (ticket, work, reason) in std::mem::take(&mut self.pending) {
+            if let Some(record) = work.batch.get(work.row) {
+                self.sent.push(DeadLetter {
+                    partition: record.partition(),
+                    offset: record.offset(),
+                    kind: reason.kind,
+                    text: reason.text,
+                    attempts: reason.attempts,
+                });
+            }
+            self.engine.dead_lettered(ticket);
+        }
+    }
+
+    /// What the dead-letter topic has confirmed.
+    #[must_use]
+    pub fn dead_letters(&self) -> &[DeadLetter] {
+        &self.sent
+    }
+
+    /// Commits what is done, as the timer does; false while the broker does not answer.
+    pub fn commit(&mut self) -> bool {
+        self.commit_of(None)
+    }
+
+    fn commit_of(&mut self, only: Option<&[TopicPartition]>) -> bool {
+        let map_bytes = self.options.offset_map_bytes;
+        let (offsets, left_out) = self.assignment.uncommitted(only, map_bytes);
+        self.maps_left_out += left_out;
+        self.requests += 1;
+        if self.outage {
+            return false;
+        }
+        for offset in offsets {
+            let id = RequestId(self.requests);
+            self.assignment.confirm(id, &offset);
+            self.committed
+                .insert(offset.topic_partition.partition, offset);
+        }
+        true
+    }
+
+    /// The broker answers no commit from now on, or every one again.
+    pub fn set_commit_outage(&mut self, outage: bool) {
+        self.outage = outage;
+    }
+
+    /// What the group has committed of a partition: next to read, and the metadata.
+    #[must_use]
+    pub fn committed(&self, partition: i32) -> Option<(i64, Option<&str>)> {
+        let commit = self.committed.get(&partition)?;
+        Some((commit.offset, commit.metadata.as_deref()))
+    }
+
+    /// Somebody else commits, or has committed before.
+    pub fn set_committed(&mut self, number: i32, offset: i64, metadata: Option<&str>) {
+        let commit = CommitOffset {
+            topic_partition: partition(number),
+            offset,
+            metadata: metadata.map(str::to_string),
+        };
+        self.committed.insert(number, commit);
+    }
+
+    /// What the committed metadata says is done beyond the offset.
+    #[must_use]
+    pub fn committed_map(&self, partition: i32) -> Option<OffsetMap> {
+        OffsetMap::decode(self.committed(partition)?.1?).ok()
+    }
+
+    /// How many commits of a partition went without their map, because it was too long.
+    #[must_use]
+    pub fn maps_left_out(&self) -> u64 {
+        self.maps_left_out
+    }
+
+    /// What became of everything that this process received.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.engine.ledger()
+    }
+
+    /// How many records may be with handlers at once now.
+    #[must_use]
+    pub fn in_flight_limit(&self) -> usize {
+        self.engine.state.in_flight_limit()
+    }
+
+    /// What has ended the processing.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Error> {
+        self.ended.as_ref()
+    }
+
+    /// What the engine takes beside the records.
+    #[cfg(test)]
+    pub(crate) fn state_bytes(&self) -> usize {
+        self.engine.state.bytes()
+    }
+
+    /// What the log would say.
+    #[must_use]
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+}
