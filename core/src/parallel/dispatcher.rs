@@ -126,6 +126,7 @@ impl Dispatcher {
                 producer.clone(),
                 topic.clone(),
                 consumer.group_id().unwrap_or_default().to_string(),
+                consumer.clock(),
             ))),
             OnFailure::Stop | OnFailure::Skip => None,
         };

@@ -23,6 +23,9 @@ pub(crate) struct Reason {
     pub(crate) kind: String,
     pub(crate) text: String,
     pub(crate) attempts: u32,
+    /// When a handler had it first, and when it had failed for good, on the engine's clock.
+    pub(crate) first_us: u64,
+    pub(crate) failed_us: u64,
 }
 
 impl fmt::Display for Reason {
@@ -221,6 +224,8 @@ impl Engine {
             kind,
             text: text.chars().take(LONGEST_TEXT).collect(),
             attempts,
+            first_us: self.state.first_us(ticket).unwrap_or(now_us),
+            failed_us: now_us,
         };
         self.failed(ticket, reason, effects);
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::log;
 use crate::parallel::dispatcher::Dispatcher;
@@ -21,6 +22,8 @@ pub(crate) struct Letters {
     producer: Producer,
     topic: String,
     group: String,
+    /// What the times of failures are on.
+    clock: Arc<dyn Clock>,
     waiting: Mutex<Vec<Waiting>>,
 }
 
@@ -32,11 +35,17 @@ struct Waiting {
 }
 
 impl Letters {
-    pub(crate) fn new(producer: Producer, topic: String, group: String) -> Letters {
+    pub(crate) fn new(
+        producer: Producer,
+        topic: String,
+        group: String,
+        clock: Arc<dyn Clock>,
+    ) -> Letters {
         Letters {
             producer,
             topic,
             group,
+            clock,
             waiting: Mutex::new(Vec::new()),
         }
     }
@@ -115,10 +124,15 @@ impl Letters {
         });
     }
 
-    fn headers(&self, record: &Record<'_>, reason: &Reason) -> [(&'static str, String); 9] {
-        let now_ms = SystemTime::now()
+    fn headers(&self, record: &Record<'_>, reason: &Reason) -> [(&'static str, String); 10] {
+        let now_us = self.clock.now_us();
+        let since_1970 = SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis());
+            .unwrap_or_default();
+        let wall_ms = |at_us: u64| {
+            let ago = Duration::from_micros(now_us.saturating_sub(at_us));
+            since_1970.saturating_sub(ago).as_millis().to_string()
+        };
         [
             ("tidegate.dlq.topic", record.topic().to_string()),
             ("tidegate.dlq.partition", record.partition().to_string()),
@@ -132,7 +146,8 @@ impl Letters {
             ("tidegate.dlq.exception", reason.kind.clone()),
             ("tidegate.dlq.text", reason.text.clone()),
             ("tidegate.dlq.attempts", reason.attempts.to_string()),
-            ("tidegate.dlq.last_ms", now_ms.to_string()),
+            ("tidegate.dlq.first_ms", wall_ms(reason.first_us)),
+            ("tidegate.dlq.last_ms", wall_ms(reason.failed_us)),
             ("tidegate.dlq.group", self.group.clone()),
         ]
     }

@@ -7,6 +7,7 @@
 
 mod dispatcher;
 mod engine;
+mod futures;
 mod ledger;
 mod letters;
 mod pace;
@@ -26,6 +27,7 @@ use crate::producer::Producer;
 
 pub use crate::offset_map::{LONGEST_MAP_BYTES, OffsetMap, OffsetMapError};
 pub use dispatcher::{Dispatcher, Outcome, StopReport};
+pub use futures::HandlerFuture;
 pub use ledger::Ledger;
 pub use parts::{Ticket, Work, Works};
 pub use process::{HandlerError, Processing};

@@ -10,6 +10,7 @@ use crate::consumer::Consumer;
 use crate::error::{Error, Result};
 use crate::parallel::ProcessOptions;
 use crate::parallel::dispatcher::{Dispatcher, Outcome, StopReport};
+use crate::parallel::futures::Pool;
 use crate::parallel::ledger::Ledger;
 use crate::parallel::parts::Works;
 use crate::record::Record;
@@ -134,9 +135,13 @@ impl Consumer {
         F: Fn(&Record<'_>) -> Result<(), HandlerError> + Send + Sync + 'static,
     {
         let threads = options.max_in_flight;
-        // A thread may have several records of a quick handler, of which one is being handled.
+        // A thread may have several records of a quick handler, of which one is being handled. Not where each is timed or counted.
+        let is_paced = options.attempt_timeout.is_some()
+            || options.min_in_flight.is_some()
+            || options.rate_limit.is_some();
+        let at_once = if is_paced { 1 } else { MOST_AT_ONCE };
         let options = ProcessOptions {
-            max_in_flight: threads.saturating_mul(MOST_AT_ONCE),
+            max_in_flight: threads.saturating_mul(at_once),
             ..options
         };
         let dispatcher = Dispatcher::start(Arc::clone(self), options)?;
@@ -144,13 +149,14 @@ impl Consumer {
         let mut processing = Processing {
             dispatcher,
             threads: Vec::with_capacity(threads),
+            pool: None,
         };
         for number in 0..threads {
             let dispatcher = Arc::clone(&processing.dispatcher);
             let handler = Arc::clone(&handler);
             let thread = std::thread::Builder::new()
                 .name(format!("tidegate-work-{number}"))
-                .spawn(move || work(&dispatcher, &*handler))
+                .spawn(move || work(&dispatcher, at_once, &*handler))
                 .map_err(|error| Error::TimedOut {
                     what: format!("starting a handler's thread ({error})"),
                     timeout_ms: 0,
@@ -162,7 +168,11 @@ impl Consumer {
 }
 
 /// A thread's life.
-fn work(dispatcher: &Dispatcher, handler: &dyn Fn(&Record<'_>) -> Result<(), HandlerError>) {
+fn work(
+    dispatcher: &Dispatcher,
+    at_once: usize,
+    handler: &dyn Fn(&Record<'_>) -> Result<(), HandlerError>,
+) {
     let mut most = 1;
     let mut slowest = Duration::ZERO;
     let (mut works, mut outcomes) = (Works::default(), Vec::new());
@@ -181,7 +191,7 @@ fn work(dispatcher: &Dispatcher, handler: &dyn Fn(&Record<'_>) -> Result<(), Han
         slowest = (slowest / 2).max(began.elapsed() / works.len().max(1) as u32);
         most = usize::try_from(TURN.as_nanos() / slowest.as_nanos().max(1))
             .unwrap_or(MOST_AT_ONCE)
-            .clamp(1, MOST_AT_ONCE);
+            .clamp(1, at_once);
         dispatcher.settle(outcomes.drain(..));
     }
 }
@@ -193,10 +203,15 @@ fn handle(
     match catch_unwind(AssertUnwindSafe(|| handler(record))) {
         Ok(Ok(())) => Outcome::Done,
         Ok(Err(error)) => error.into(),
-        Err(panic) => HandlerError::retriable(panic_text(panic.as_ref()))
-            .kind("panic")
-            .into(),
+        Err(panic) => panicked(panic.as_ref()),
     }
+}
+
+/// What becomes of a record whose handler has panicked.
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Outcome {
+    HandlerError::retriable(panic_text(panic))
+        .kind("panic")
+        .into()
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -208,10 +223,19 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Handlers at work; see [`Consumer::process`]. Dropping it stops them and waits at most five seconds.
-#[derive(Debug)]
 pub struct Processing {
-    dispatcher: Arc<Dispatcher>,
-    threads: Vec<JoinHandle<()>>,
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) threads: Vec<JoinHandle<()>>,
+    /// Of handlers that are futures on threads of our own.
+    pub(super) pool: Option<Pool>,
+}
+
+impl std::fmt::Debug for Processing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Processing")
+            .field("dispatcher", &self.dispatcher)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Processing {
@@ -241,6 +265,9 @@ impl Processing {
 
     fn end(&mut self, drain: Duration) -> Result<StopReport> {
         let report = self.dispatcher.stop(drain);
+        if let Some(pool) = self.pool.take() {
+            pool.end();
+        }
         for thread in self.threads.drain(..) {
             // A handler that is still busy keeps its thread, whose answer is then nobody's.
             if report.ledger.in_flight + report.ledger.overdue == 0 {

@@ -261,6 +261,7 @@ impl State {
                     attempts: 0,
                     paid: 0.0,
                     begun_us: 0,
+                    first_us: 0,
                 });
                 self.slots.len() as u32 - 1
             }

@@ -493,6 +493,9 @@ fn what_fails_is_tried_again_and_then_goes_to_the_dead_letter_topic() {
         };
         assert_eq!(header("tidegate.dlq.topic"), "t");
         assert_eq!(header("tidegate.dlq.group"), "g");
+        let ms = |name: &str| header(name).parse::<u64>().expect("milliseconds");
+        let (first, last) = (ms("tidegate.dlq.first_ms"), ms("tidegate.dlq.last_ms"));
+        assert!(first > 1_700_000_000_000 && first <= last, "{first} {last}");
         let value = String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned();
         reasons.insert(
             value,
@@ -503,6 +506,113 @@ fn what_fails_is_tried_again_and_then_goes_to_the_dead_letter_topic() {
     assert_eq!(reasons["7"], expected("the model is away", "3"));
     assert_eq!(reasons["11"], expected("no such camera", "1"));
     assert_eq!(reasons["13"], expected("a defect of the handler", "3"));
+}
+
+#[test]
+fn while_the_dead_letter_topic_is_away_nothing_is_lost_and_nothing_spins() {
+    let (_broker, config) = filled(1, 10, 10);
+    let (dead, dead_config) = filled(1, 0, 1);
+    let producer = dead_config
+        .with("message.timeout.ms", 300)
+        .with("linger.ms", 0);
+    let producer = Producer::new(&producer).expect("a producer");
+    dead.broker_down(1).expect("down");
+    let consumer = subscribed(&config, "g");
+    let options = ProcessOptions {
+        on_failure: OnFailure::DeadLetter {
+            producer: producer.clone(),
+            topic: "dead".into(),
+        },
+        ..ProcessOptions::default()
+    };
+    let processing = consumer
+        .process(options, |record| match number(record) {
+            3 => Err(HandlerError::terminal("never")),
+            _ => Ok(()),
+        })
+        .expect("processing");
+    until("refused", || producer.stats().records_failed >= 2);
+    let ledger = processing.ledger();
+    assert_eq!((ledger.done, ledger.dead_letters_pending), (9, 1));
+    let wait = Duration::from_secs(10);
+    consumer.commit(wait).expect("committed");
+    let committed = consumer.committed(&[TopicPartition::new("t", 0)], wait);
+    assert_eq!(committed.expect("committed")[0].1, Some(3));
+    // Each time the pause is twice as long: in the time of two refusals there cannot have been many.
+    assert!(producer.stats().records_sent < 10);
+    dead.broker_up(1).expect("up");
+    until("confirmed", || processing.ledger().dead_lettered == 1);
+    let report = processing.stop(Duration::from_secs(10)).expect("stopped");
+    assert!(report.is_drained);
+    consumer.close(Duration::from_secs(10)).expect("closed");
+}
+
+#[test]
+fn futures_run_side_by_side_and_each_key_in_order() {
+    let (_broker, config) = filled(2, 200, 20);
+    let consumer = subscribed(&config, "g");
+    let seen: Arc<Mutex<HashMap<Vec<u8>, Vec<usize>>>> = Arc::default();
+    let (busy, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let options = ProcessOptions {
+        max_in_flight: 10,
+        max_attempts: Some(2),
+        backoff: Duration::from_millis(1),
+        on_failure: OnFailure::Skip,
+        ..ProcessOptions::default()
+    };
+    let handler = {
+        let (seen, busy, most) = (Arc::clone(&seen), Arc::clone(&busy), Arc::clone(&most));
+        move |record: crate::OwnedRecord| {
+            let (seen, busy, most) = (Arc::clone(&seen), Arc::clone(&busy), Arc::clone(&most));
+            async move {
+                most.fetch_max(busy.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let (woken, wakes) = futures_channel::oneshot::channel::<()>();
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(5));
+                    let _ = woken.send(());
+                });
+                let _ = wakes.await;
+                busy.fetch_sub(1, Ordering::SeqCst);
+                let number = number(&record.as_record());
+                assert!(number != 7, "a defect of the handler");
+                let key = record.key().unwrap_or_default().to_vec();
+                seen.lock().entry(key).or_default().push(number);
+                Ok(())
+            }
+        }
+    };
+    let processing = consumer
+        .process_async(options, handler)
+        .expect("processing");
+    until("200 done", || processing.ledger().done == 200);
+    let report = processing.stop(Duration::from_secs(10)).expect("stopped");
+    assert!(report.is_drained && report.ledger.received == 200);
+    assert!(most.load(Ordering::SeqCst) > 5, "one after the other");
+    let seen = seen.lock();
+    assert_eq!(
+        seen.values().map(Vec::len).sum::<usize>(),
+        199,
+        "7 is skipped"
+    );
+    assert!(seen.values().all(|numbers| numbers.is_sorted()), "{seen:?}");
+    consumer.close(Duration::from_secs(10)).expect("closed");
+}
+
+#[test]
+fn futures_that_are_dropped_give_their_records_back() {
+    let (_broker, config) = filled(1, 3, 3);
+    let consumer = subscribed(&config, "g");
+    let processing = consumer
+        .process_with(ProcessOptions::default(), drop, |_| async { Ok(()) })
+        .expect("processing");
+    until("given back", || processing.ledger().returned == 3);
+    assert!(
+        processing
+            .stop(Duration::from_secs(10))
+            .expect("stopped")
+            .is_drained
+    );
+    consumer.close(Duration::from_secs(10)).expect("closed");
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl State {
         let entry = &mut self.slots[old as usize];
         entry.stage = Stage::Overdue;
         let (batch, row, shard, attempts) = (entry.batch, entry.row, entry.shard, entry.attempts);
-        let begun_us = entry.begun_us;
+        let (begun_us, first_us) = (entry.begun_us, entry.first_us);
         self.ledger.timed_out += 1;
         self.ledger.overdue += 1;
         self.shards[shard as usize].busy += 1;
@@ -94,6 +94,7 @@ impl State {
             attempts,
             paid: 0.0,
             begun_us,
+            first_us,
         };
         Some(Ticket { slot, life })
     }
@@ -116,6 +117,12 @@ impl State {
     pub(crate) fn attempts(&mut self, ticket: Ticket) -> Option<u32> {
         self.entry(ticket, Stage::InFlight)
             .map(|entry| entry.attempts)
+    }
+
+    /// When a handler had the record of this ticket for the first time.
+    pub(crate) fn first_us(&mut self, ticket: Ticket) -> Option<u64> {
+        self.entry(ticket, Stage::InFlight)
+            .map(|entry| entry.first_us)
     }
 
     /// The record that a ticket stands for, while a handler has it.

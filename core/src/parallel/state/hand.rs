@@ -194,6 +194,9 @@ impl State {
             }
             entry.stage = Stage::InFlight;
             entry.begun_us = now_us;
+            if entry.attempts == 0 {
+                entry.first_us = now_us;
+            }
             let (ticket, attempts) = (
                 Ticket {
                     slot,
