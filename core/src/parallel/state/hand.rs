@@ -53,6 +53,7 @@ impl State {
             }
             closed_in_a_row = 0;
             let shard = self.next_shard(number);
+            self.lanes[number as usize].listed = false;
             self.list_lane(number);
             if let Some(shard) = shard
                 && !self.take_from(shard, 1, now_us, works)
@@ -114,8 +115,9 @@ impl State {
 
     /// When the first record in line of these partitions came.
     fn oldest_us<'a>(&'a self, lanes: impl Iterator<Item = &'a Lane>) -> Option<u64> {
-        let heads = lanes.filter_map(|lane| lane.ready.front());
-        let slots = heads.map(|shard| self.shards[*shard as usize].head);
+        // One that a revoke has emptied goes when its turn comes.
+        let head = |shard: &u32| self.shards[*shard as usize].head;
+        let slots = lanes.filter_map(|lane| lane.ready.iter().map(head).find(|head| *head != NONE));
         let slots = slots.filter_map(|slot| self.slots.get(slot as usize));
         let held = slots.filter_map(|slot| self.batches.get(slot.batch as usize)?.as_ref());
         held.map(|held| held.records.received_us()).min()
@@ -134,7 +136,6 @@ impl State {
     /// Takes the next shard of a partition out of line.
     fn next_shard(&mut self, number: u32) -> Option<u32> {
         let lane = &mut self.lanes[number as usize];
-        lane.listed = false;
         let shard = lane.ready.pop_front()?;
         let queue = &mut self.shards[shard as usize];
         queue.listed = false;

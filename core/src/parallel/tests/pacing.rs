@@ -90,6 +90,20 @@ fn records_of_one_key_follow_each_other_in_a_batch_and_in_the_next_only_after_it
     assert_eq!(offsets(&simulation.take(1)), [3, 4, 5]);
 }
 
+/// A shard that a lost assignment had emptied stood first in line, and hid from the clock what waited behind it.
+#[test]
+fn what_waits_behind_something_stale_is_handed_out_in_time() {
+    let mut simulation = with(|options| options.batch_size = 3);
+    fill(&mut simulation, 0, &["a", "b"]);
+    simulation.assign(&[0]).expect("assigned");
+    assert!(simulation.take(1).is_empty());
+    simulation.lose(&[0]);
+    simulation.assign(&[0]).expect("assigned");
+    assert!(simulation.take(1).is_empty());
+    simulation.advance(Duration::from_millis(100));
+    assert_eq!(simulation.take(1).len(), 2);
+}
+
 #[test]
 fn a_batch_may_be_of_one_partition() {
     let mut simulation = with(|options| {
