@@ -138,6 +138,12 @@ impl Error {
         }
     }
 
+    /// True when the producer's transaction has failed: abort it, and begin another one.
+    #[must_use]
+    pub fn requires_abort(&self) -> bool {
+        matches!(self, Error::Kafka { code, .. } if code.requires_abort())
+    }
+
     /// True when the handle is of no more use: close it and make a new one.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
@@ -226,6 +232,7 @@ pub struct KafkaCode {
     description: &'static str,
     retriable: bool,
     fatal: bool,
+    requires_abort: bool,
 }
 
 impl KafkaCode {
@@ -243,6 +250,17 @@ impl KafkaCode {
             description,
             retriable,
             fatal,
+            requires_abort: false,
+        }
+    }
+
+    /// The same code with what librdkafka said of this very error.
+    pub(crate) const fn judged(self, retriable: bool, fatal: bool, requires_abort: bool) -> Self {
+        KafkaCode {
+            retriable,
+            fatal,
+            requires_abort,
+            ..self
         }
     }
 
@@ -274,6 +292,12 @@ impl KafkaCode {
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         self.fatal
+    }
+
+    /// True when the transaction under way has failed and is to be aborted.
+    #[must_use]
+    pub fn requires_abort(&self) -> bool {
+        self.requires_abort
     }
 }
 

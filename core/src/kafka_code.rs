@@ -226,13 +226,10 @@ pub(crate) fn from_rdkafka(code: RDKafkaErrorCode) -> KafkaCode {
 pub(crate) fn error(failure: &KafkaError, context: impl Into<String>) -> Error {
     let context = context.into();
     if let KafkaError::Transaction(native) = failure {
-        let known = from_rdkafka(native.code());
-        let code = KafkaCode::new(
-            known.number(),
-            known.name(),
-            known.description(),
+        let code = from_rdkafka(native.code()).judged(
             native.is_retriable(),
             native.is_fatal(),
+            native.txn_requires_abort(),
         );
         return Error::Kafka { code, context };
     }

@@ -59,6 +59,8 @@ mod block_on;
 mod checks;
 mod clock;
 mod error;
+mod events;
+mod group;
 pub mod log;
 mod notice;
 mod partition;
@@ -108,16 +110,20 @@ pub use config::{
 };
 pub use consumer::{Consumer, RebalanceListener};
 pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Result, Severity};
+pub use events::ClientEvent;
+pub use group::GroupMetadata;
 pub use kafka_code::kafka_codes;
 pub use native::librdkafka_version;
 pub use notice::{
     ClusterView, ConsumerOptions, Notice, OffsetStore, PartitionReply, PartitionView, TopicView,
 };
 pub use parallel::{Dispatcher, HandlerError, OnFailure, Order, ProcessOptions, Processing};
-pub use partition::{Generation, Offset, TopicInfo, TopicPartition, TopicPartitionOffset};
+pub use partition::{
+    Generation, Offset, OffsetAndMetadata, TopicInfo, TopicPartition, TopicPartitionOffset,
+};
 pub use producer::{
     BatchOutcome, DROP_FLUSH_TIMEOUT, Delivery, DeliveryCallback, DeliveryFuture, DeliveryReport,
-    Producer, ProducerRecord, ReportCallback,
+    Producer, ProducerRecord, ReportCallback, TaggedReport, TaggedRow,
 };
 pub use record::{Header, Headers, OwnedRecord, Record};
 pub use stats::{ConsumerStats, HistogramSnapshot, ProducerStats};

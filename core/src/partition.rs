@@ -83,6 +83,31 @@ impl TopicPartitionOffset {
     }
 }
 
+/// What a group is to go on from in a partition, with what Kafka keeps beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OffsetAndMetadata {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// *Next to read*; a negative one is left out.
+    pub offset: i64,
+    /// The leader epoch of the record before it.
+    pub leader_epoch: Option<i32>,
+    /// A text of the application's.
+    pub metadata: Option<String>,
+}
+
+impl OffsetAndMetadata {
+    /// `offset` in a partition of `topic`, with nothing beside it.
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32, offset: i64) -> OffsetAndMetadata {
+        OffsetAndMetadata {
+            partition: TopicPartition::new(topic, partition),
+            offset,
+            leader_epoch: None,
+            metadata: None,
+        }
+    }
+}
+
 /// Counts the assignments of a partition to this consumer: it grows at each assign and seek, so that a record, an
 /// acknowledgement or a commit of an earlier one is recognised as stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

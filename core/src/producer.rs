@@ -23,14 +23,17 @@ use crate::stats::ProducerStats;
 mod batch;
 mod engine;
 mod ledger;
+mod polled;
 mod report;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
-pub use crate::sink::ProducerRecord;
+pub use crate::sink::{ProducerRecord, TaggedReport, TaggedRow};
 use engine::{Engine, Patience, WHAT};
-use ledger::{Completion, Ledger};
+use ledger::{Completion, Keeps, Ledger};
 pub use report::{Delivery, DeliveryCallback, DeliveryFuture, DeliveryReport, ReportCallback};
+use transactions::Transaction;
 
 /// How long dropping the last handle of a producer waits for records in flight.
 pub const DROP_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,6 +93,7 @@ pub struct Producer {
 /// Ends the producer when the last clone goes.
 struct Handle {
     engine: Arc<Engine>,
+    transaction: Transaction,
 }
 
 impl Drop for Handle {
@@ -98,6 +102,8 @@ impl Drop for Handle {
         if self.engine.is_forked() {
             return;
         }
+        self.transaction
+            .end_at_close(&self.engine, DROP_FLUSH_TIMEOUT);
         if let Err(error) = self.engine.close(DROP_FLUSH_TIMEOUT) {
             log::emit(
                 Level::Warn,
@@ -115,6 +121,10 @@ impl Producer {
     /// # Errors
     /// [`Error::Config`] with every problem of the configuration; [`Error::Kafka`] when librdkafka refuses it all the same.
     pub fn new(config: &Config) -> Result<Producer> {
+        Producer::make(config, Keeps::Nothing)
+    }
+
+    fn make(config: &Config, keeps: Keeps) -> Result<Producer> {
         let config = config.producer()?;
         for warning in &config.warnings {
             log::emit(Level::Warn, TIDEGATE, format_args!("{warning}"));
@@ -122,12 +132,12 @@ impl Producer {
         for translation in &config.translations {
             log::emit(Level::Debug, TIDEGATE, format_args!("{translation}"));
         }
-        Producer::start(&config)
+        Producer::start(&config, keeps)
     }
 
-    fn start(config: &ProducerConfig) -> Result<Producer> {
+    fn start(config: &ProducerConfig, keeps: Keeps) -> Result<Producer> {
         let fork = ForkGuard::new();
-        let ledger = Arc::new(Ledger::new(Arc::new(SystemClock::new())));
+        let ledger = Arc::new(Ledger::new(Arc::new(SystemClock::new()), keeps));
         let sink = KafkaSink::new(
             &config.properties,
             Arc::clone(&ledger) as _,
@@ -150,7 +160,10 @@ impl Producer {
                 context: format!("starting the producer's delivery thread: {failure}"),
             })?;
         Ok(Producer {
-            handle: Arc::new(Handle { engine }),
+            handle: Arc::new(Handle {
+                engine,
+                transaction: Transaction::default(),
+            }),
         })
     }
 
@@ -299,9 +312,27 @@ impl Producer {
     /// # Errors
     /// [`Error::Closed`]; [`Error::Forked`].
     pub fn purge(&self) -> Result<()> {
+        self.purge_some(true, true, false)
+    }
+
+    /// As [`Producer::purge`], of the records that are queued only, or of those only that the broker may have already. With `wait` those
+    /// of the queues are given up when this returns; their reports may come later all the same.
+    ///
+    /// # Errors
+    /// As [`Producer::purge`].
+    pub fn purge_some(&self, queued: bool, in_flight: bool, wait: bool) -> Result<()> {
         self.engine().check()?;
-        self.engine().sink()?.purge();
+        self.engine().sink()?.purge(queued, in_flight, wait);
         Ok(())
+    }
+
+    /// The cluster's own name; none when no broker told it in time.
+    ///
+    /// # Errors
+    /// [`Error::Closed`]; [`Error::Forked`].
+    pub fn cluster_id(&self, timeout: Duration) -> Result<Option<String>> {
+        self.engine().check()?;
+        self.engine().sink()?.cluster_id(timeout)
     }
 
     /// The cluster's topics.
@@ -334,11 +365,13 @@ impl Producer {
 
     /// Stops accepting records, waits up to `timeout` for those in flight, gives up the rest (they are reported as failed and
     /// counted) and ends the producer's threads. Takes at most some five seconds longer than `timeout`. Closing again does
-    /// nothing. In a delivery callback it returns at once and the producer closes when the callback has returned.
+    /// nothing. In a delivery callback it returns at once and the producer closes when the callback has returned. A transaction
+    /// that is open is aborted.
     ///
     /// # Errors
     /// [`Error::TimedOut`] when records had to be given up, with their number; [`Error::Forked`].
     pub fn close(&self, timeout: Duration) -> Result<()> {
+        self.handle.transaction.end_at_close(self.engine(), timeout);
         self.engine().close(timeout)
     }
 }

@@ -10,6 +10,7 @@ use rdkafka::consumer::Consumer as _;
 
 use crate::consumer::{Consumer, WHAT};
 use crate::error::{Error, Result};
+use crate::group::GroupMetadata;
 use crate::kafka_code;
 use crate::native;
 use crate::partition::{Offset, TopicInfo, TopicPartition, TopicPartitionOffset};
@@ -344,6 +345,18 @@ impl Consumer {
                 offset: offset.map_or(Offset::End, Offset::At),
             })
             .collect())
+    }
+
+    /// Who this consumer is in its group now, for
+    /// [`Producer::send_offsets_to_transaction`](crate::Producer::send_offsets_to_transaction). Asks nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] without `group.id`; [`Error::Closed`].
+    pub fn group_metadata(&self) -> Result<GroupMetadata> {
+        self.group()?;
+        let bytes = kafka::membership(&*self.client()?)?;
+        Ok(GroupMetadata::from_bytes(&bytes))
     }
 
     /// The cluster's topics. Asks the broker.

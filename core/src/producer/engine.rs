@@ -18,7 +18,7 @@ use crate::checks::{self, ForkGuard};
 use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::log::{self, Level, TIDEGATE};
-use crate::sink::{ProducerRecord, Refused, Row, Sink, Token};
+use crate::sink::{ProducerRecord, Refused, Row, Sink, TAGGED, TaggedRow, Token};
 
 pub(super) const WHAT: &str = "producer";
 
@@ -100,7 +100,7 @@ impl Engine {
         self.fork.is_forked()
     }
 
-    fn on_delivery_thread(&self) -> bool {
+    pub(super) fn on_delivery_thread(&self) -> bool {
         self.delivery_thread.get() == Some(&thread::current().id())
     }
 
@@ -129,6 +129,57 @@ impl Engine {
         patience: Patience<'_>,
     ) -> Result<()> {
         let token = self.ledger.begin(completion);
+        self.send_begun(record, token, patience)
+    }
+
+    /// Sends a record with a number of the application's, as [`Engine::send`].
+    pub(super) fn send_tagged(
+        &self,
+        record: &ProducerRecord<'_>,
+        tag: usize,
+        patience: Patience<'_>,
+    ) -> Result<()> {
+        self.ledger.begin_tagged(1);
+        self.send_begun(record, TAGGED | tag, patience)
+    }
+
+    /// Sends rows with numbers of the application's until the queue is full; how many were dealt with.
+    pub(super) fn send_tagged_rows(
+        &self,
+        topic: &str,
+        rows: &[TaggedRow<'_>],
+        refused: &mut dyn FnMut(usize, Error),
+    ) -> Result<usize> {
+        self.ledger.begin_tagged(rows.len());
+        // After `begin_tagged`: as in `try_send`.
+        let sink = self.sink.read();
+        let sink = match sink.as_ref() {
+            Some(sink) if !self.closing.load(Ordering::SeqCst) => sink,
+            _ => {
+                self.ledger.withdraw(rows.len(), 0);
+                return Err(Error::Closed { what: WHAT });
+            }
+        };
+        let mut failed = 0;
+        let dealt = sink.send_tagged(topic, rows, &mut |row, error| {
+            failed += 1;
+            refused(row, error);
+        });
+        for _ in 0..failed {
+            self.ledger.refused(0);
+        }
+        if dealt < rows.len() {
+            self.ledger.withdraw(rows.len() - dealt, 0);
+        }
+        Ok(dealt)
+    }
+
+    fn send_begun(
+        &self,
+        record: &ProducerRecord<'_>,
+        token: Token,
+        patience: Patience<'_>,
+    ) -> Result<()> {
         let outcome = match self.try_send(record, token) {
             Err(Refused::Full) => self.send_when_there_is_room(record, token, patience),
             Err(Refused::Failed(error)) => Err(error),
@@ -273,6 +324,36 @@ impl Engine {
         }
     }
 
+    /// Waits until something waits for the application that polls, more than `seen` records are reported, or the time is over. With
+    /// `hurry` what is queued is sent at once, and with nothing in flight nothing is waited for.
+    pub(super) fn wait_reports(&self, seen: u64, timeout: Duration, hurry: bool) -> Result<()> {
+        self.fork.check(WHAT)?;
+        let kept = &self.ledger.kept;
+        let deadline_us = self.in_us(timeout);
+        let waiting = kept.fresh.enter();
+        loop {
+            let epoch = waiting.epoch();
+            let came = self.ledger.reported() != seen || kept.unread() > 0 || kept.has_events();
+            let left = self.left(deadline_us);
+            if came
+                || left.is_zero()
+                || self.closed.load(Ordering::SeqCst)
+                || (hurry && self.ledger.in_flight() == 0)
+            {
+                return Ok(());
+            }
+            let slice = if hurry {
+                if let Ok(sink) = self.sink() {
+                    sink.nudge();
+                }
+                FLUSH_RETRY.min(left)
+            } else {
+                left
+            };
+            self.ledger.clock.wait(&waiting, epoch, slice);
+        }
+    }
+
     /// Waits until nothing is in flight.
     pub(super) fn flush(&self, timeout: Duration) -> Result<()> {
         self.check()?;
@@ -368,7 +449,7 @@ impl Engine {
         }
         let failed_before = self.ledger.metrics.records_failed.get();
         if self.ledger.in_flight() > 0 {
-            sink.purge();
+            sink.purge(true, true, false);
             let deadline_us = self.in_us(PURGE_TIMEOUT);
             while self.ledger.in_flight() > 0 && self.now_us() < deadline_us {
                 sink.poll(CLOSING_POLL);
@@ -393,5 +474,7 @@ impl Engine {
         self.lost.store(lost, Ordering::SeqCst);
         self.closed.store(true, Ordering::SeqCst);
         self.ledger.progress.raise();
+        self.ledger.kept.fresh.raise();
+        self.ledger.kept.tell();
     }
 }

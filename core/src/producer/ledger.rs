@@ -7,7 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures_channel::oneshot;
 use parking_lot::Mutex;
@@ -15,9 +15,11 @@ use parking_lot::Mutex;
 use super::report::{Delivery, DeliveryCallback, DeliveryReport, ReportCallback};
 use crate::clock::Clock;
 use crate::error::{Error, KafkaCode, Result};
+use crate::events::{ClientEvent, Events};
 use crate::log::{self, Level, TIDEGATE};
+use crate::ready::Ready;
 use crate::signal::Signal;
-use crate::sink::{Report, Reports, Token};
+use crate::sink::{Report, Reports, TAGGED, TaggedReport, Token};
 use crate::stats::ProducerMetrics;
 
 /// One fire-and-forget record in so many is timed.
@@ -95,7 +97,98 @@ struct Untold {
     example: Option<(String, KafkaCode)>,
 }
 
+/// Which events wait for the application; the others are only logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeps {
+    Nothing,
+    /// All but log lines.
+    Events,
+    EventsAndLog,
+}
+
+impl Keeps {
+    fn wants(self, event: &ClientEvent) -> bool {
+        match self {
+            Keeps::Nothing => false,
+            Keeps::Events => !matches!(event, ClientEvent::Log { .. }),
+            Keeps::EventsAndLog => true,
+        }
+    }
+}
+
+/// What waits for an application that polls for it.
+pub(super) struct Kept {
+    pub(super) keeps: Keeps,
+    reports: Mutex<Vec<TaggedReport>>,
+    /// Reports in `reports`; never too low while a report is counted as in flight.
+    unread: AtomicUsize,
+    pub(super) events: Events,
+    /// Raised when something of this comes, and when records of which nobody asked are done.
+    pub(super) fresh: Signal,
+    /// The same for event loops.
+    pub(super) ready: Ready,
+}
+
+impl Kept {
+    fn new(keeps: Keeps) -> Kept {
+        Kept {
+            keeps,
+            reports: Mutex::default(),
+            unread: AtomicUsize::new(0),
+            events: Events::default(),
+            fresh: Signal::new(),
+            ready: Ready::new(),
+        }
+    }
+
+    pub(super) fn has_events(&self) -> bool {
+        self.keeps != Keeps::Nothing && !self.events.is_empty()
+    }
+
+    pub(super) fn unread(&self) -> usize {
+        self.unread.load(Ordering::SeqCst)
+    }
+
+    /// Moves the reports that wait to the end of `into`; how many.
+    pub(super) fn take(&self, into: &mut Vec<TaggedReport>) -> usize {
+        let mut reports = self.reports.lock();
+        let count = reports.len();
+        if into.is_empty() {
+            std::mem::swap(&mut *reports, into);
+        } else {
+            into.append(&mut reports);
+        }
+        self.unread.fetch_sub(count, Ordering::SeqCst);
+        count
+    }
+
+    fn put(&self, reports: &mut Vec<TaggedReport>) {
+        self.unread.fetch_add(reports.len(), Ordering::SeqCst);
+        let mut kept = self.reports.lock();
+        if kept.is_empty() && kept.capacity() < reports.capacity() {
+            std::mem::swap(&mut *kept, reports);
+        } else {
+            kept.append(reports);
+        }
+    }
+
+    /// Something came.
+    pub(super) fn tell(&self) {
+        if self.fresh.is_waited_for() {
+            self.fresh.raise();
+        }
+        if !self.ready.raise() {
+            log::emit(
+                Level::Error,
+                TIDEGATE,
+                format_args!("the producer's ready callback panicked"),
+            );
+        }
+    }
+}
+
 pub(super) struct Ledger {
+    pub(super) kept: Kept,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: ProducerMetrics,
     /// Raised on progress: reports, and the beginning and the end of closing.
@@ -107,8 +200,9 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Ledger {
+    pub(super) fn new(clock: Arc<dyn Clock>, keeps: Keeps) -> Ledger {
         Ledger {
+            kept: Kept::new(keeps),
             clock,
             metrics: ProducerMetrics::default(),
             progress: Signal::new(),
@@ -141,6 +235,16 @@ impl Ledger {
         self.slab.lock().insert(pending)
     }
 
+    /// So many records with numbers of the application's are about to be sent.
+    pub(super) fn begin_tagged(&self, records: usize) {
+        self.begun.fetch_add(records as u64, Ordering::SeqCst);
+    }
+
+    /// Records reported so far, delivered or not.
+    pub(super) fn reported(&self) -> u64 {
+        self.metrics.records_delivered.get() + self.metrics.records_failed.get()
+    }
+
     /// So many records are about to be sent without a report of their own; the first one's token.
     pub(super) fn begin_rows(&self, rows: usize) -> Token {
         self.begun.fetch_add(rows as u64, Ordering::SeqCst);
@@ -167,7 +271,7 @@ impl Ledger {
 
     /// The sink has not taken the record; its completion is dropped, for the caller gets the error.
     pub(super) fn refused(&self, token: Token) {
-        if token != 0 {
+        if token != 0 && token & TAGGED == 0 {
             let pending = self.slab.lock().remove(token);
             // Foreign code may run when a closure is dropped: not under the lock.
             drop(pending);
@@ -245,6 +349,26 @@ impl Reports for Ledger {
     fn delivered(&self, records: u64) {
         self.metrics.records_delivered.add(records);
         self.end(records);
+        self.kept.tell();
+    }
+
+    fn tagged(&self, reports: &mut Vec<TaggedReport>) {
+        let count = reports.len() as u64;
+        let mut failed = 0;
+        for report in reports.iter() {
+            failed += u64::from(report.outcome.is_err());
+        }
+        // One of a request stands for the others, which waited as long or a little less.
+        if let Some(report) = reports.first().filter(|report| report.outcome.is_ok())
+            && let Ok(latency_us) = u64::try_from(report.latency_us)
+        {
+            self.metrics.delivery_latency_us.record(latency_us);
+        }
+        self.metrics.records_failed.add(failed);
+        self.metrics.records_delivered.add(count - failed);
+        self.kept.put(reports);
+        self.end(count);
+        self.kept.tell();
     }
 
     fn report(&self, report: &Report<'_>) {
@@ -286,10 +410,27 @@ impl Reports for Ledger {
             }
         }
         self.end(1);
+        self.kept.tell();
+    }
+
+    fn event(&self, event: ClientEvent) -> Option<ClientEvent> {
+        if !self.kept.keeps.wants(&event) {
+            return Some(event);
+        }
+        self.kept.events.push(event);
+        self.kept.tell();
+        None
     }
 
     fn error(&self, code: KafkaCode, reason: &str) {
         self.metrics.errors.add(1);
+        let event = ClientEvent::Error {
+            code,
+            reason: reason.to_string(),
+        };
+        if self.event(event).is_none() {
+            return;
+        }
         let level = if code.is_fatal() {
             Level::Error
         } else {

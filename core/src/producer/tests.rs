@@ -11,7 +11,9 @@ use crate::log::tests::Captured;
 
 const WAIT: Duration = Duration::from_secs(30);
 
+mod polled;
 mod scripted;
+mod transactions;
 
 fn producer(broker: &Broker, settings: &[(&str, &str)]) -> Producer {
     let mut config = Config::new().with("bootstrap.servers", broker.bootstrap_servers());

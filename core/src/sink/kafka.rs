@@ -6,6 +6,7 @@
 
 mod drain;
 mod enqueue;
+mod transaction;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +16,15 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
-use rdkafka::{ClientContext, Message};
+use rdkafka::{ClientContext, Message, Timestamp};
 
-use super::{ProducerRecord, Refused, Report, Reports, Row, Sink, Token};
-use crate::error::{Error, Result};
+use super::{
+    ProducerRecord, Refused, Report, Reports, Row, Sink, Step, TAGGED, TaggedReport, TaggedRow,
+    Token,
+};
+use crate::batch::TimestampType;
+use crate::error::{Error, KafkaCode, Result};
+use crate::events::ClientEvent;
 use crate::kafka_code;
 use crate::log::{self, LIBRDKAFKA, Level};
 use crate::native;
@@ -33,12 +39,24 @@ struct Context {
 
 impl Lines for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log::emit_librdkafka(level, facility, message);
+        let kept = self.reports.event(ClientEvent::Log {
+            level: level as i32,
+            facility: facility.to_string(),
+            message: message.to_string(),
+        });
+        if kept.is_some() {
+            log::emit_librdkafka(level, facility, message);
+        }
     }
 
     fn statistics(&self, json: &[u8]) {
+        let statistics = String::from_utf8_lossy(json).into_owned();
+        let Some(ClientEvent::Statistics(statistics)) =
+            self.reports.event(ClientEvent::Statistics(statistics))
+        else {
+            return;
+        };
         if log::enabled(Level::Debug) {
-            let statistics = String::from_utf8_lossy(json);
             log::emit(
                 Level::Debug,
                 LIBRDKAFKA,
@@ -79,6 +97,23 @@ impl ProducerContext for Context {
                 (message, Err(code))
             }
         };
+        if token & TAGGED != 0 {
+            self.reports.tagged(&mut vec![TaggedReport {
+                tag: token & !TAGGED,
+                partition: message.partition(),
+                offset: message.offset(),
+                timestamp_ms: message.timestamp().to_millis(),
+                timestamp_type: match message.timestamp() {
+                    Timestamp::NotAvailable => TimestampType::NotAvailable,
+                    Timestamp::CreateTime(_) => TimestampType::CreateTime,
+                    Timestamp::LogAppendTime(_) => TimestampType::LogAppendTime,
+                },
+                latency_us: -1,
+                leader_epoch: -1,
+                outcome,
+            }]);
+            return;
+        }
         self.reports.report(&Report {
             token,
             topic: message.topic(),
@@ -116,6 +151,11 @@ impl KafkaSink {
     /// librdkafka's handle, for the requests of an admin client. It lives as long as this sink.
     pub(crate) fn native(&self) -> *mut rdkafka::bindings::rd_kafka_t {
         self.queue.producer.client().native_ptr()
+    /// The error that ended this producer, if one did.
+    fn fatal(&self) -> Option<(KafkaCode, String)> {
+        let (code, reason) = self.queue.producer.client().fatal_error()?;
+        let code = kafka_code::from_rdkafka(code);
+        Some((code.judged(false, true, false), reason))
     }
 
     /// Why a record for this topic was not accepted.
@@ -209,9 +249,47 @@ impl Sink for KafkaSink {
         self.send_each(topic, partition, rows, token, refused)
     }
 
+    fn send_tagged(
+        &self,
+        topic: &str,
+        rows: &[TaggedRow<'_>],
+        refused: &mut dyn FnMut(usize, Error),
+    ) -> usize {
+        let mut dealt = 0;
+        let sent = self.queue.send_tagged(topic, rows, &mut |fared| {
+            if let Fared::Refused(code) = fared {
+                match self.refused(topic, &KafkaError::MessageProduction(code)) {
+                    Refused::Full => return false,
+                    Refused::Failed(error) => refused(dealt, error),
+                }
+            }
+            dealt += 1;
+            true
+        });
+        if sent {
+            return dealt;
+        }
+        for (number, row) in rows.iter().enumerate() {
+            let record = ProducerRecord {
+                partition: row.partition,
+                key: row.key,
+                value: row.value,
+                ..ProducerRecord::new(topic)
+            };
+            match self.send(&record, row.token()) {
+                Ok(()) => {}
+                Err(Refused::Full) => return number,
+                Err(Refused::Failed(error)) => refused(number, error),
+            }
+        }
+        rows.len()
+    }
+
     fn poll(&self, timeout: Duration) {
         let context = self.queue.producer.context();
-        self.main.serve(timeout, &*context.reports, &**context);
+        let fatal = || self.fatal();
+        self.main
+            .serve(timeout, &*context.reports, &**context, &fatal);
     }
 
     fn nudge(&self) {
@@ -220,10 +298,18 @@ impl Sink for KafkaSink {
         let _ = self.queue.producer.flush(Duration::ZERO);
     }
 
-    fn purge(&self) {
-        self.queue
-            .producer
-            .purge(PurgeConfig::default().queue().inflight().non_blocking());
+    fn purge(&self, queued: bool, in_flight: bool, wait: bool) {
+        let mut what = PurgeConfig::default();
+        if queued {
+            what = what.queue();
+        }
+        if in_flight {
+            what = what.inflight();
+        }
+        if !wait {
+            what = what.non_blocking();
+        }
+        self.queue.producer.purge(what);
     }
 
     fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {
@@ -232,6 +318,17 @@ impl Sink for KafkaSink {
 
     fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
         native::topics(self.queue.producer.client(), timeout)
+    }
+
+    fn transaction(&self, step: Step<'_>, timeout: Option<Duration>) -> Result<()> {
+        let client = self.queue.producer.client().native_ptr();
+        // SAFETY: the producer lives as long as `self`.
+        unsafe { transaction::run(client, step, timeout) }
+    }
+
+    fn cluster_id(&self, timeout: Duration) -> Result<Option<String>> {
+        let client = self.queue.producer.client();
+        Ok(client.fetch_cluster_id(native::timeout(timeout)))
     }
 }
 
@@ -242,7 +339,6 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::error::KafkaCode;
 
     #[derive(Default)]
     struct Heard(Mutex<Vec<(&'static str, String)>>);

@@ -8,8 +8,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::batch::TimestampType;
 use crate::error::{Error, KafkaCode, Result};
-use crate::partition::TopicInfo;
+use crate::events::ClientEvent;
+use crate::group::GroupMetadata;
+use crate::partition::{OffsetAndMetadata, TopicInfo};
 
 pub(crate) mod kafka;
 #[cfg(test)]
@@ -97,8 +100,62 @@ impl<'a> ProducerRecord<'a> {
 /// Key and value of one of many records for the same place.
 pub(crate) type Row<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
-/// Comes back with the record's report; 0 means that nobody waits for it.
+/// Comes back with the record's report; 0 means that nobody waits for it. With [`TAGGED`] it is the application's own number, whose
+/// report waits to be asked for.
 pub(crate) type Token = usize;
+
+/// See [`Token`].
+pub(crate) const TAGGED: Token = 1 << (Token::BITS - 1);
+
+/// One of many records with a number of the application's.
+#[derive(Debug, Clone, Copy)]
+pub struct TaggedRow<'a> {
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value.
+    pub value: Option<&'a [u8]>,
+    /// The partition; `None` leaves it to the partitioner.
+    pub partition: Option<i32>,
+    /// Comes back in the report; `None` wants none.
+    pub tag: Option<usize>,
+}
+
+impl TaggedRow<'_> {
+    pub(crate) fn token(&self) -> Token {
+        self.tag.map_or(0, |tag| TAGGED | tag)
+    }
+}
+
+/// What became of a record that was sent with a number of the application's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaggedReport {
+    /// The number.
+    pub tag: usize,
+    /// The partition; -1 when the record failed before it had one.
+    pub partition: i32,
+    /// Its offset there; negative when it was not delivered, and with `acks=0`, where the broker does not tell.
+    pub offset: i64,
+    /// Its timestamp in milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
+    /// Whose clock that is.
+    pub timestamp_type: TimestampType,
+    /// Microseconds from the call to the report, by librdkafka's clock; -1 when it does not know.
+    pub latency_us: i64,
+    /// The leader epoch; -1 when it is not known.
+    pub leader_epoch: i32,
+    /// Why it was not delivered.
+    pub outcome: Result<(), KafkaCode>,
+}
+
+/// A step of a transaction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step<'a> {
+    Init,
+    Begin,
+    SendOffsets(&'a [OffsetAndMetadata], &'a GroupMetadata),
+    Commit,
+    Abort,
+}
 
 /// Why a record was not accepted.
 #[derive(Debug)]
@@ -136,8 +193,14 @@ pub(crate) trait Reports: Send + Sync {
     fn delivered(&self, records: u64);
     /// Once for each other accepted record.
     fn report(&self, report: &Report<'_>);
+    /// For records whose token was [`TAGGED`], many at once; they are taken out.
+    fn tagged(&self, _reports: &mut Vec<TaggedReport>) {}
     /// An error of the client as a whole.
     fn error(&self, code: KafkaCode, reason: &str);
+    /// Anything else the client says; given back when nobody keeps it.
+    fn event(&self, event: ClientEvent) -> Option<ClientEvent> {
+        Some(event)
+    }
 }
 
 /// Where a producer's records go.
@@ -180,14 +243,41 @@ pub(crate) trait Sink: Send + Sync {
         }
         rows.len()
     }
+    /// Copies records of one topic into the queue, in order, each with its own token. As [`Sink::send_rows`].
+    fn send_tagged(
+        &self,
+        topic: &str,
+        rows: &[TaggedRow<'_>],
+        refused: &mut dyn FnMut(usize, Error),
+    ) -> usize {
+        for (number, row) in rows.iter().enumerate() {
+            let record = ProducerRecord {
+                partition: row.partition,
+                key: row.key,
+                value: row.value,
+                ..ProducerRecord::new(topic)
+            };
+            match self.send(&record, row.token()) {
+                Ok(()) => {}
+                Err(Refused::Full) => return number,
+                Err(Refused::Failed(error)) => refused(number, error),
+            }
+        }
+        rows.len()
+    }
     /// Hands over the reports that are there, and waits up to `timeout` for more.
     fn poll(&self, timeout: Duration);
     /// Asks for what is queued to be sent now instead of after `linger.ms`.
     fn nudge(&self);
-    /// Gives up every record that is queued or in flight; each is reported as failed.
-    fn purge(&self);
-    /// New user name and password of SASL, from the next connection on.
-    fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()>;
+    /// Gives up records that are queued, or in flight; each is reported as failed. With `wait` those of the queues are given up when
+    /// this returns.
+    fn purge(&self, queued: bool, in_flight: bool, wait: bool);
     /// The cluster's topics.
     fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>>;
+    /// A step of a transaction; waits up to `timeout`, or as long as librdkafka thinks right.
+    fn transaction(&self, step: Step<'_>, timeout: Option<Duration>) -> Result<()>;
+    /// The name and password that connections made from now on use.
+    fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()>;
+    /// The cluster's own name.
+    fn cluster_id(&self, timeout: Duration) -> Result<Option<String>>;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{ProducerRecord, Refused, Report, Reports, Sink, Token};
+use super::{ProducerRecord, Refused, Report, Reports, Sink, Step, Token};
 use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::partition::TopicInfo;
@@ -137,12 +137,20 @@ impl Sink for ScriptedSink {
         self.state.lock().nudges += 1;
     }
 
-    fn purge(&self) {
+    fn purge(&self, _queued: bool, _in_flight: bool, _wait: bool) {
         self.end_with(usize::MAX, PURGED);
+    }
+
+    fn transaction(&self, _step: Step<'_>, _timeout: Option<Duration>) -> Result<()> {
+        Ok(())
     }
 
     fn set_sasl_credentials(&self, _username: &str, _password: &str) -> Result<()> {
         Ok(())
+    }
+
+    fn cluster_id(&self, _timeout: Duration) -> Result<Option<String>> {
+        Ok(None)
     }
 
     fn topics(&self, _timeout: Duration) -> Result<Vec<TopicInfo>> {

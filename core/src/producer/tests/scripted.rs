@@ -23,7 +23,7 @@ const QUEUE_FULL_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn bench(capacity: usize) -> Bench {
     let clock = Arc::new(TestClock::new());
-    let ledger = Arc::new(Ledger::new(Arc::clone(&clock) as _));
+    let ledger = Arc::new(Ledger::new(Arc::clone(&clock) as _, Keeps::Events));
     let sink = Arc::new(ScriptedSink::new(Arc::clone(&ledger) as _, capacity));
     let engine = Arc::new(Engine::new(
         ledger,
@@ -289,7 +289,7 @@ fn failures_nobody_hears_of_are_summed_up_in_the_log_and_do_not_flood_it() {
 #[test]
 fn a_forked_child_is_refused_and_drops_without_waiting() {
     let clock = Arc::new(TestClock::new());
-    let ledger = Arc::new(Ledger::new(Arc::clone(&clock) as _));
+    let ledger = Arc::new(Ledger::new(Arc::clone(&clock) as _, Keeps::Events));
     let sink = Arc::new(ScriptedSink::new(Arc::clone(&ledger) as _, 1));
     let engine = Arc::new(Engine::new(
         ledger,
@@ -297,7 +297,10 @@ fn a_forked_child_is_refused_and_drops_without_waiting() {
         Duration::from_secs(1),
         ForkGuard::of_another_process(),
     ));
-    let handle = Arc::new(Handle { engine });
+    let handle = Arc::new(Handle {
+        engine,
+        transaction: Transaction::default(),
+    });
     let producer = Producer { handle };
     let record = ProducerRecord::new("t");
     assert!(matches!(producer.send(&record), Err(Error::Forked { .. })));
@@ -336,7 +339,7 @@ proptest::proptest! {
             }
             proptest::prop_assert_eq!(bench.engine.ledger.in_flight() as usize, bench.sink.queued());
         }
-        bench.sink.purge();
+        bench.sink.purge(true, true, false);
         bench.sink.poll(Duration::ZERO);
         let metrics = &bench.engine.ledger.metrics;
         proptest::prop_assert_eq!(metrics.records_delivered.get() + metrics.records_failed.get(), accepted);

@@ -14,8 +14,10 @@ use rdkafka::bindings as rd;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
+use crate::batch::TimestampType;
+use crate::error::KafkaCode;
 use crate::kafka_code;
-use crate::sink::{Report, Reports};
+use crate::sink::{Report, Reports, TAGGED, TaggedReport};
 
 /// One reference to a producer's main queue.
 pub(super) struct MainQueue(*mut rd::rd_kafka_queue_t);
@@ -48,6 +50,9 @@ pub(super) trait Lines {
     fn statistics(&self, json: &[u8]);
 }
 
+/// Tells which error ended the producer, if one did.
+pub(super) type Fatal<'a> = dyn Fn() -> Option<(KafkaCode, String)> + 'a;
+
 impl MainQueue {
     /// The queue is to be dropped before the producer.
     pub(super) fn new<C: ProducerContext>(producer: &BaseProducer<C>) -> MainQueue {
@@ -56,7 +61,13 @@ impl MainQueue {
     }
 
     /// Hands over what is there, and what comes until the time is over.
-    pub(super) fn serve(&self, timeout: Duration, reports: &dyn Reports, lines: &dyn Lines) {
+    pub(super) fn serve(
+        &self,
+        timeout: Duration,
+        reports: &dyn Reports,
+        lines: &dyn Lines,
+        fatal: &Fatal<'_>,
+    ) {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -67,7 +78,7 @@ impl MainQueue {
                 rd::rd_kafka_queue_poll(self.0, c_int::try_from(left_ms).unwrap_or(c_int::MAX))
             };
             if !event.is_null() {
-                Event(event).hand_over(reports, lines);
+                Event(event).hand_over(reports, lines, fatal);
             }
             if Instant::now() >= deadline {
                 return;
@@ -90,11 +101,11 @@ unsafe fn text<'a>(text: *const c_char) -> Cow<'a, str> {
 }
 
 impl Event {
-    fn hand_over(&self, reports: &dyn Reports, lines: &dyn Lines) {
+    fn hand_over(&self, reports: &dyn Reports, lines: &dyn Lines, fatal: &Fatal<'_>) {
         // SAFETY: the event is alive, as long as `self` is.
         match unsafe { rd::rd_kafka_event_type(self.0) } {
             rd::RD_KAFKA_EVENT_DR => self.deliveries(reports),
-            rd::RD_KAFKA_EVENT_ERROR => self.error(reports),
+            rd::RD_KAFKA_EVENT_ERROR => self.error(reports, fatal),
             rd::RD_KAFKA_EVENT_LOG => self.log(lines),
             rd::RD_KAFKA_EVENT_STATS => {
                 // SAFETY: an event of this type has a text that ends with a NUL.
@@ -108,6 +119,7 @@ impl Event {
 
     fn deliveries(&self, reports: &dyn Reports) {
         let mut delivered = 0;
+        let mut tagged = Vec::new();
         // SAFETY: the event is alive, and its messages are until it is given back.
         let next = || unsafe { rd::rd_kafka_event_message_next(self.0).as_ref() };
         while let Some(message) = next() {
@@ -121,6 +133,39 @@ impl Event {
                 continue;
             }
             let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+            if token & TAGGED != 0 {
+                if tagged.is_empty() {
+                    // SAFETY: the event is alive.
+                    tagged.reserve(unsafe { rd::rd_kafka_event_message_count(self.0) });
+                }
+                // SAFETY: the message is alive.
+                let (timestamp, latency_us, leader_epoch) = unsafe {
+                    (
+                        rd::rd_kafka_message_timestamp(message, &raw mut kind),
+                        rd::rd_kafka_message_latency(message),
+                        rd::rd_kafka_message_leader_epoch(message),
+                    )
+                };
+                tagged.push(TaggedReport {
+                    tag: token & !TAGGED,
+                    partition: message.partition,
+                    offset: message.offset,
+                    timestamp_ms: (timestamp >= 0).then_some(timestamp),
+                    timestamp_type: match kind {
+                        rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME => {
+                            TimestampType::CreateTime
+                        }
+                        rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => {
+                            TimestampType::LogAppendTime
+                        }
+                        _ => TimestampType::NotAvailable,
+                    },
+                    latency_us,
+                    leader_epoch,
+                    outcome,
+                });
+                continue;
+            }
             // SAFETY: the message is alive; its topic, if it has one, is as well.
             let (topic, timestamp_ms) = unsafe {
                 let topic = match message.rkt.is_null() {
@@ -142,9 +187,12 @@ impl Event {
         if delivered > 0 {
             reports.delivered(delivered);
         }
+        if !tagged.is_empty() {
+            reports.tagged(&mut tagged);
+        }
     }
 
-    fn error(&self, reports: &dyn Reports) {
+    fn error(&self, reports: &dyn Reports, fatal: &Fatal<'_>) {
         // SAFETY: the event is alive, and its text is as long.
         let (code, reason) = unsafe {
             (
@@ -152,6 +200,12 @@ impl Event {
                 text(rd::rd_kafka_event_error_string(self.0)),
             )
         };
+        if code == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FATAL
+            && let Some((code, reason)) = fatal()
+        {
+            reports.error(code, reason.trim());
+            return;
+        }
         reports.error(kafka_code::from_number(code as i32), reason.trim());
     }
 

@@ -19,7 +19,7 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use crate::error::Result;
 use crate::native::sasl::{self, Tokens};
-use crate::sink::{Row, Token};
+use crate::sink::{Row, TaggedRow, Token};
 use crate::token::TokenSource;
 
 /// More topics than these are looked up for each record, so that a program that sends to ever new ones keeps no handles.
@@ -192,6 +192,51 @@ impl<C: ProducerContext + 'static> Queue<C> {
                     topic,
                     partition.unwrap_or(ANY_PARTITION),
                     rd::RD_KAFKA_MSG_F_COPY,
+                    messages.as_mut_ptr(),
+                    i32::try_from(rows.len()).unwrap_or(0),
+                );
+            }
+            for message in &messages[..rows.len()] {
+                let fared = match message.err {
+                    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Fared::Accepted,
+                    code => Fared::Refused(code.into()),
+                };
+                if !tell(fared) {
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    /// As [`Queue::send_rows`], each row with its own token and partition.
+    pub(super) fn send_tagged(
+        &self,
+        topic: &str,
+        rows: &[TaggedRow<'_>],
+        tell: &mut dyn FnMut(Fared) -> bool,
+    ) -> bool {
+        let Some(topic) = self.topic(topic) else {
+            return false;
+        };
+        // SAFETY: integers and pointers, for which zero and NULL are values.
+        let mut messages: [rd::rd_kafka_message_t; CHUNK] = unsafe { std::mem::zeroed() };
+        for rows in rows.chunks(CHUNK) {
+            for (message, row) in messages.iter_mut().zip(rows) {
+                message.err = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+                message.payload = start(row.value);
+                message.len = length(row.value);
+                message.key = start(row.key);
+                message.key_len = length(row.key);
+                message.partition = row.partition.unwrap_or(ANY_PARTITION);
+                message._private = ptr::without_provenance_mut(row.token());
+            }
+            // SAFETY: as in `send_rows`.
+            unsafe {
+                rd::rd_kafka_produce_batch(
+                    topic,
+                    ANY_PARTITION,
+                    rd::RD_KAFKA_MSG_F_COPY | rd::RD_KAFKA_MSG_F_PARTITION,
                     messages.as_mut_ptr(),
                     i32::try_from(rows.len()).unwrap_or(0),
                 );
