@@ -130,6 +130,12 @@ impl Producer {
         Ok(())
     }
 
+    /// True between [`Producer::begin_transaction`] and the commit or abort that succeeded.
+    #[must_use]
+    pub fn has_open_transaction(&self) -> bool {
+        self.handle.transaction.open.load(Ordering::SeqCst)
+    }
+
     fn step(&self, call: &'static str, step: Step<'_>, timeout: Option<Duration>) -> Result<()> {
         let engine = self.engine();
         engine.check()?;

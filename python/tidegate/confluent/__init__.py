@@ -8,6 +8,8 @@ and what differs. `install()` serves libraries that import confluent_kafka thems
 
 from __future__ import annotations
 
+from tidegate._core import _ConfluentMessage as Message
+from tidegate._core import _ConfluentProducer as Producer
 from tidegate.confluent._constants import (
     OFFSET_BEGINNING,
     OFFSET_END,
@@ -40,6 +42,7 @@ from tidegate.confluent._model import (
 )
 from tidegate.confluent._share import DeserializingShareConsumer, ShareConsumer
 from tidegate.confluent._types import ThrottleEvent, TopicPartition, Uuid
+from tidegate.confluent.serializing_producer import SerializingProducer
 
 __version__ = version()
 
@@ -66,6 +69,8 @@ __all__ = [
     "Message",
     "Messages",
     "Node",
+    "Producer",
+    "SerializingProducer",
     "ShareConsumer",
     "ThrottleEvent",
     "TopicCollection",

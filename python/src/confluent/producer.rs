@@ -1,0 +1,853 @@
+//! `Producer` of confluent-kafka-python.
+//!
+//! The engine's delivery thread leaves reports and events; callbacks run inside of `poll`, `flush`, `close` and the calls of a
+//! transaction, on the thread that makes the call. A record with a callback costs one entry here (`outstanding`) and no allocation in
+//! the engine; the reports of a request are taken over together. Always true: a report that was taken is told, also when a callback
+//! before it raised; no lock is held while Python code runs.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use tidegate::{ClientEvent, Error, ProducerRecord, TaggedReport, TimestampType};
+
+use super::conf::ProducerSettings;
+use super::message::{Fields, Message};
+use super::outstanding::{Entry, Outstanding};
+use super::types::{self, Flags};
+use crate::lifecycle::{Closes, Owned, remember};
+use crate::payload;
+use crate::wait::{SLICE, slice_until};
+
+pub(super) const CLOSED: &str = "Producer has been closed";
+const QUEUE_FULL: i32 = -184;
+const QUEUE_FULL_TEXT: &str = "Local: Queue full";
+const TIMED_OUT: i32 = -185;
+const UNKNOWN_PARTITION: i32 = -190;
+const DESTROYED: i32 = -197;
+const ANY_PARTITION: i32 = -1;
+/// librdkafka's default of `queue.buffering.max.messages`.
+const DEFAULT_QUEUE: usize = 100_000;
+/// What closing waits for librdkafka's threads, once every record is reported.
+const END: Duration = Duration::from_secs(5);
+
+pub(super) struct Client {
+    pub(super) core: tidegate::Producer,
+    pub(super) outstanding: Outstanding,
+    /// Taken from the engine and not told yet.
+    reports: Mutex<VecDeque<TaggedReport>>,
+    events: Mutex<VecDeque<ClientEvent>>,
+    /// What `reported()` of the engine was at the last poll.
+    seen: AtomicU64,
+    pub(super) settings: ProducerSettings,
+    /// `queue.buffering.max.messages`, over all that was not polled for.
+    pub(super) most: usize,
+    queue_full_timeout: Duration,
+    closed: AtomicBool,
+    /// What asks for metadata, once somebody wants it.
+    admin: PyOnceLock<Py<PyAny>>,
+}
+
+impl Closes for Client {
+    fn close_at_exit(&self, timeout: Duration) {
+        self.closed.store(true, Ordering::SeqCst);
+        // Nobody is left to be told; the engine has logged it.
+        let _ = self
+            .core
+            .close(timeout.saturating_sub(Duration::from_millis(500)));
+    }
+}
+
+impl Client {
+    fn len(&self) -> usize {
+        self.core.in_flight() + self.core.unread_reports() + self.reports.lock().len()
+    }
+
+    /// Runs the callbacks of what waits; how many. What a callback raises comes out, and the rest waits for the next call.
+    fn serve(&self, py: Python<'_>) -> PyResult<usize> {
+        let mut count = 0;
+        if self.settings.wants_events() {
+            self.events.lock().extend(self.core.take_events());
+            loop {
+                let Some(event) = self.events.lock().pop_front() else {
+                    break;
+                };
+                count += usize::from(self.tell_event(py, event)?);
+            }
+        }
+        let mut taken = Vec::new();
+        if self.core.take_reports(&mut taken) > 0 {
+            self.reports.lock().extend(taken);
+        }
+        loop {
+            let Some(report) = self.reports.lock().pop_front() else {
+                return Ok(count);
+            };
+            count += 1;
+            self.tell(py, &report)?;
+        }
+    }
+
+    fn tell(&self, py: Python<'_>, report: &TaggedReport) -> PyResult<()> {
+        let Some(entry) = self.outstanding.take(report.tag) else {
+            return Ok(());
+        };
+        self.call(py, entry, report)
+    }
+
+    fn call(&self, py: Python<'_>, entry: Entry, report: &TaggedReport) -> PyResult<()> {
+        let error = match &report.outcome {
+            Ok(()) if self.settings.only_errors => return Ok(()),
+            Ok(()) => None,
+            Err(code) => {
+                Some(types::kafka_error(py, code.number(), None, Flags::default())?.unbind())
+            }
+        };
+        let told = error
+            .as_ref()
+            .map_or_else(|| py.None(), |error| error.clone_ref(py));
+        let message = Message::of(Fields {
+            topic: Some(entry.topic.into_any()),
+            partition: report.partition,
+            offset: report.offset,
+            key: entry.key,
+            value: entry.value,
+            error,
+            timestamp_type: match report.timestamp_type {
+                TimestampType::NotAvailable => 0,
+                TimestampType::CreateTime => 1,
+                TimestampType::LogAppendTime => 2,
+            },
+            timestamp_ms: report.timestamp_ms.unwrap_or(-1),
+            latency_us: report.latency_us,
+            leader_epoch: report.leader_epoch,
+            ..Fields::default()
+        });
+        entry
+            .callback
+            .call1(py, (told, Bound::new(py, message)?))
+            .map(drop)
+    }
+
+    /// False when nobody wanted to hear of it.
+    fn tell_event(&self, py: Python<'_>, event: ClientEvent) -> PyResult<bool> {
+        let settings = &self.settings;
+        match event {
+            ClientEvent::Error { code, reason } => {
+                let Some(callback) = &settings.error_cb else {
+                    return Ok(false);
+                };
+                let flags = Flags {
+                    fatal: code.is_fatal(),
+                    ..Flags::default()
+                };
+                let error = types::kafka_error(py, code.number(), Some(&reason), flags)?;
+                callback.call1(py, (error,))?;
+            }
+            ClientEvent::Statistics(json) => {
+                let Some(callback) = &settings.stats_cb else {
+                    return Ok(false);
+                };
+                callback.call1(py, (json,))?;
+            }
+            ClientEvent::Throttle {
+                broker,
+                broker_id,
+                throttle_ms,
+            } => {
+                let Some(callback) = &settings.throttle_cb else {
+                    return Ok(false);
+                };
+                let class = py
+                    .import("tidegate.confluent._types")?
+                    .getattr("ThrottleEvent")?;
+                let seconds = f64::from(throttle_ms) / 1000.0;
+                callback.call1(py, (class.call1((broker, broker_id, seconds))?,))?;
+            }
+            ClientEvent::Log {
+                level,
+                facility,
+                message,
+            } => {
+                let Some(logger) = &settings.logger else {
+                    return Ok(false);
+                };
+                // Python's levels for syslog's.
+                let level = match level {
+                    ..=2 => 50,
+                    3 => 40,
+                    4 => 30,
+                    5 | 6 => 20,
+                    _ => 10,
+                };
+                let line = (level, "%s [%s] %s", facility, "tidegate#producer", message);
+                logger.call_method1(py, intern!(py, "log"), line)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Waits for something to tell and tells it: how much.
+    fn poll(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<usize> {
+        loop {
+            let seen = self.core.reported();
+            let told = self.serve(py)?;
+            // Records without a callback are events too.
+            let others = seen != self.seen.swap(seen, Ordering::SeqCst);
+            let slice = slice_until(deadline);
+            if told > 0 || others || slice.is_zero() || self.closed.load(Ordering::SeqCst) {
+                return Ok(told.max(usize::from(others)));
+            }
+            py.detach(|| self.core.wait_reports(seen, slice, false))
+                .map_err(|error| types::raise(py, &error, CLOSED))?;
+            py.check_signals()?;
+        }
+    }
+
+    /// Tells reports until nothing is left to be told, or the time is over.
+    fn flush(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<usize> {
+        loop {
+            let seen = self.core.reported();
+            self.serve(py)?;
+            self.seen.store(seen, Ordering::SeqCst);
+            let left = self.len();
+            let slice = slice_until(deadline);
+            if left == 0 || slice.is_zero() {
+                return Ok(left);
+            }
+            py.detach(|| self.core.wait_reports(seen, slice, true))
+                .map_err(|error| types::raise(py, &error, CLOSED))?;
+            py.check_signals()?;
+        }
+    }
+
+    /// Runs a call of the engine that waits, and tells reports meanwhile. A KeyboardInterrupt leaves it to finish alone.
+    fn wait_for<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&tidegate::Producer) -> tidegate::Result<T> + Send + 'static,
+    ) -> PyResult<T> {
+        let (sender, receiver) = bounded(1);
+        let core = self.core.clone();
+        thread::Builder::new()
+            .name("tidegate-call".into())
+            .spawn(move || {
+                let result = call(&core);
+                // Before anybody hears of it, so that theirs is the last handle.
+                drop(core);
+                let _ = sender.send(result);
+            })
+            .map_err(|failure| PyRuntimeError::new_err(format!("no thread: {failure}")))?;
+        loop {
+            match py.detach(|| receiver.recv_timeout(SLICE)) {
+                Ok(result) => {
+                    self.serve(py)?;
+                    return result.map_err(|error| raise(py, &error));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    py.check_signals()?;
+                    self.serve(py)?;
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(PyRuntimeError::new_err("the call ended without an answer"));
+                }
+            }
+        }
+    }
+
+    pub(super) fn entry(
+        &self,
+        py: Python<'_>,
+        topic: &Bound<'_, PyString>,
+        callback: &Py<PyAny>,
+        key: Option<&Bound<'_, PyAny>>,
+        value: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Entry> {
+        Ok(Entry {
+            topic: topic.clone().unbind(),
+            callback: callback.clone_ref(py),
+            key: kept(key)?,
+            value: kept(value)?,
+        })
+    }
+}
+
+/// The object that a report gives back: bytes as they are, anything else as the bytes that were sent.
+fn kept(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+    let Some(object) = object else {
+        return Ok(None);
+    };
+    if object.is_exact_instance_of::<PyBytes>() {
+        return Ok(Some(object.clone().unbind()));
+    }
+    let bytes = payload::bytes("value", object)?;
+    Ok(bytes.map(|bytes| PyBytes::new(object.py(), &bytes).into_any().unbind()))
+}
+
+/// The exception for an error of the engine, with what librdkafka said of a transaction.
+fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    let Error::Kafka { code, context } = error else {
+        return types::raise(py, error, CLOSED);
+    };
+    let flags = Flags {
+        fatal: code.is_fatal(),
+        retriable: code.is_retriable(),
+        txn_requires_abort: code.requires_abort(),
+    };
+    match types::kafka_error(py, code.number(), Some(context), flags) {
+        Ok(error) => types::exception(py, error),
+        Err(failure) => failure,
+    }
+}
+
+/// Seconds as confluent-kafka-python takes them: a negative number is for ever.
+pub(super) fn duration(seconds: f64) -> Option<Duration> {
+    if seconds < 0.0 || seconds.is_nan() {
+        return None;
+    }
+    Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+fn deadline(seconds: f64) -> Option<Instant> {
+    duration(seconds).and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// `str` or read-only bytes, as `produce` takes them.
+fn bytes<'a>(name: &str, object: Option<&'a Bound<'_, PyAny>>) -> PyResult<Option<Cow<'a, [u8]>>> {
+    let Some(object) = object else {
+        return Ok(None);
+    };
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        return Ok(Some(Cow::Borrowed(bytes.as_bytes())));
+    }
+    if let Ok(text) = object.cast::<PyString>() {
+        return Ok(Some(Cow::Borrowed(text.to_str()?.as_bytes())));
+    }
+    payload::bytes(name, object).map_err(|_| {
+        let kind = object
+            .get_type()
+            .name()
+            .map_or_else(|_| "object".into(), |it| it.to_string());
+        PyTypeError::new_err(format!(
+            "{name} must be str, bytes-like object or None, not {kind}"
+        ))
+    })
+}
+
+pub(super) fn topic_name<'a, 'py>(
+    topic: &'a Bound<'py, PyAny>,
+) -> PyResult<(&'a Bound<'py, PyString>, &'a str)> {
+    let Ok(name) = topic.cast::<PyString>() else {
+        let kind = topic.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "topic must be str, not {kind}"
+        )));
+    };
+    let text = name.to_str()?;
+    if text.contains('\0') {
+        return Err(PyValueError::new_err("topic: embedded null character"));
+    }
+    Ok((name, text))
+}
+
+/// The partition of a call; `None` leaves it to the partitioner.
+pub(super) fn partition_of(py: Python<'_>, partition: i32) -> PyResult<Option<i32>> {
+    match partition {
+        ANY_PARTITION => Ok(None),
+        0.. => Ok(Some(partition)),
+        _ => Err(types::refused(
+            py,
+            UNKNOWN_PARTITION,
+            "Unable to produce message: Local: Unknown partition",
+        )),
+    }
+}
+
+/// The exception for a record that was not accepted.
+fn not_accepted(py: Python<'_>, error: &Error) -> PyErr {
+    match error {
+        Error::QueueFull { .. } => PyBufferError::new_err(QUEUE_FULL_TEXT),
+        Error::Kafka { code, .. } => types::refused(
+            py,
+            code.number(),
+            &format!("Unable to produce message: {}", code.description()),
+        ),
+        other => types::raise(py, other, CLOSED),
+    }
+}
+
+/// Sends records; confluent-kafka-python's.
+///
+/// Args:
+///     config: a dict of property names to values, or the same as keywords. Callbacks are properties too: `on_delivery`, `error_cb`,
+///         `stats_cb`, `throttle_cb`, `logger`.
+///
+/// Callbacks run inside of `poll()`, `flush()` and the calls of transactions; what one raises comes out of that call.
+#[pyclass(
+    frozen,
+    subclass,
+    weakref,
+    name = "Producer",
+    module = "tidegate.confluent"
+)]
+pub(crate) struct Producer {
+    client: OnceLock<Owned<Client>>,
+}
+
+impl Producer {
+    #[inline]
+    pub(super) fn client(&self, py: Python<'_>) -> PyResult<&Arc<Client>> {
+        let Some(owned) = self.client.get() else {
+            return Err(PyRuntimeError::new_err(
+                "Producer.__init__() was not called; call it in your subclass's __init__()",
+            ));
+        };
+        if owned.is_other_process() {
+            let error = Error::Forked { what: "producer" };
+            return Err(types::raise(py, &error, CLOSED));
+        }
+        match owned.peek() {
+            Some(client) if !client.closed.load(Ordering::Relaxed) => Ok(client),
+            _ => Err(PyRuntimeError::new_err(CLOSED)),
+        }
+    }
+
+    /// Waits for room, and tells reports meanwhile: `call` is tried until it succeeds.
+    fn when_there_is_room(
+        py: Python<'_>,
+        client: &Client,
+        mut call: impl FnMut() -> PyResult<bool>,
+    ) -> PyResult<()> {
+        let until = Instant::now().checked_add(client.queue_full_timeout);
+        loop {
+            client.serve(py)?;
+            if call()? {
+                return Ok(());
+            }
+            let slice = slice_until(until);
+            if slice.is_zero() {
+                return Err(PyBufferError::new_err(format!(
+                    "{QUEUE_FULL_TEXT} for {} ms; raise queue.buffering.max.messages or tidegate.queue.full.timeout.ms, or produce more slowly",
+                    client.queue_full_timeout.as_millis()
+                )));
+            }
+            let seen = client.core.reported();
+            let slice = slice.min(Duration::from_millis(5));
+            py.detach(|| client.core.wait_reports(seen, slice, false))
+                .map_err(|error| types::raise(py, &error, CLOSED))?;
+            py.check_signals()?;
+        }
+    }
+}
+
+/// False when the queue is full.
+fn try_produce(
+    py: Python<'_>,
+    client: &Client,
+    record: &ProducerRecord<'_>,
+    entry: &mut Option<Entry>,
+) -> PyResult<bool> {
+    let Some(waiting) = entry.take() else {
+        return match client.core.try_send(record) {
+            Ok(()) => Ok(true),
+            Err(Error::QueueFull { .. }) => Ok(false),
+            Err(error) => Err(not_accepted(py, &error)),
+        };
+    };
+    let place = match client.outstanding.insert(waiting, client.most) {
+        Ok(place) => place,
+        Err(waiting) => {
+            *entry = Some(waiting);
+            return Ok(false);
+        }
+    };
+    match client.core.try_send_tagged(record, place) {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            *entry = client.outstanding.take(place);
+            match error {
+                Error::QueueFull { .. } => Ok(false),
+                error => Err(not_accepted(py, &error)),
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Producer {
+    #[new]
+    #[pyo3(signature = (*args, **kwargs))]
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Producer {
+        // The arguments are for __init__, which a subclass may call with others.
+        let _ = (args, kwargs);
+        Producer {
+            client: OnceLock::new(),
+        }
+    }
+
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __init__(
+        &self,
+        py: Python<'_>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        if self.client.get().is_some() {
+            return Err(PyRuntimeError::new_err("Producer already __init__:ialized"));
+        }
+        let settings = ProducerSettings::of(args, kwargs)?;
+        let config = settings.config.clone();
+        let (events, log) = (settings.wants_events(), settings.logger.is_some());
+        let (core, most, wait_ms) = py
+            .detach(|| {
+                let typed = config.producer()?;
+                let most = typed
+                    .properties
+                    .get("queue.buffering.max.messages")
+                    .and_then(|most| most.parse().ok())
+                    .unwrap_or(DEFAULT_QUEUE);
+                let core = if events {
+                    tidegate::Producer::polled(&config, log)?
+                } else {
+                    tidegate::Producer::new(&config)?
+                };
+                Ok((core, most, typed.queue_full_timeout_ms))
+            })
+            .map_err(|error: Error| types::raise(py, &error, CLOSED))?;
+        let client = Arc::new(Client {
+            core,
+            outstanding: Outstanding::default(),
+            reports: Mutex::default(),
+            events: Mutex::default(),
+            seen: AtomicU64::new(0),
+            settings,
+            most: if most == 0 { usize::MAX } else { most },
+            queue_full_timeout: Duration::from_millis(wait_ms),
+            closed: AtomicBool::new(false),
+            admin: PyOnceLock::new(),
+        });
+        remember(Arc::downgrade(&client) as _);
+        if self.client.set(Owned::new(client)).is_err() {
+            return Err(PyRuntimeError::new_err("Producer already __init__:ialized"));
+        }
+        Ok(())
+    }
+
+    /// Queue a record.
+    ///
+    /// Args:
+    ///     topic: where it goes.
+    ///     value, key: str, bytes, or None (a tombstone).
+    ///     partition: -1 leaves it to the partitioner.
+    ///     callback, on_delivery: called as `callback(error, message)` inside of `poll()` or `flush()`; None takes the
+    ///         configuration's.
+    ///     timestamp: milliseconds since 1970; 0 is now.
+    ///     headers: a dict or a list of pairs.
+    ///     block: wait for room, up to `tidegate.queue.full.timeout.ms`, and run callbacks meanwhile. So it is always when that
+    ///         property is in the configuration.
+    ///
+    /// Raises:
+    ///     BufferError: the queue is full; poll() and try again.
+    ///     KafkaException: the record cannot be sent.
+    #[pyo3(signature = (topic, value=None, key=None, partition=-1, callback=None, on_delivery=None, timestamp=0, headers=None,
+        block=false))]
+    #[expect(clippy::too_many_arguments, reason = "confluent-kafka-python's")]
+    fn produce(
+        &self,
+        py: Python<'_>,
+        topic: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        key: Option<&Bound<'_, PyAny>>,
+        partition: i32,
+        callback: Option<&Bound<'_, PyAny>>,
+        on_delivery: Option<&Bound<'_, PyAny>>,
+        timestamp: i64,
+        headers: Option<&Bound<'_, PyAny>>,
+        block: bool,
+    ) -> PyResult<()> {
+        let client = self.client(py)?;
+        let (topic, name) = topic_name(topic)?;
+        let value_bytes = bytes("value", value)?;
+        let key_bytes = bytes("key", key)?;
+        let headers = match headers {
+            Some(headers) => payload::headers(Some(headers))
+                .map_err(|error| PyTypeError::new_err(error.value(py).to_string()))?,
+            None => Vec::new(),
+        };
+        let headers: Vec<(&str, Option<&[u8]>)> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_deref()))
+            .collect();
+        let record = ProducerRecord {
+            topic: name,
+            partition: partition_of(py, partition)?,
+            key: key_bytes.as_deref(),
+            value: value_bytes.as_deref(),
+            headers: &headers,
+            timestamp_ms: (timestamp != 0).then_some(timestamp),
+        };
+        let mut entry = match (callback.or(on_delivery), &client.settings.on_delivery) {
+            (Some(callback), _) => {
+                let callback = callback.clone().unbind();
+                Some(client.entry(py, topic, &callback, key, value)?)
+            }
+            (None, Some(callback)) => Some(client.entry(py, topic, callback, key, value)?),
+            (None, None) => None,
+        };
+        if try_produce(py, client, &record, &mut entry)? {
+            return Ok(());
+        }
+        if !block && !client.settings.waits_for_room {
+            return Err(PyBufferError::new_err(QUEUE_FULL_TEXT));
+        }
+        Self::when_there_is_room(py, client, || try_produce(py, client, &record, &mut entry))
+    }
+
+    /// Queue records of one topic, in order, and return how many were accepted. The dict of one that was not gets `_error`, a
+    /// KafkaError.
+    ///
+    /// Args:
+    ///     topic: where they go.
+    ///     messages: a list of dicts with `value`, `key`, `partition`, `headers`, `callback`, each optional.
+    ///     partition: where a dict has none.
+    ///     callback, on_delivery: where a dict has none.
+    ///
+    /// Raises:
+    ///     TypeError: a message is no dict, or holds what is neither str nor bytes; nothing was accepted.
+    #[pyo3(signature = (topic, messages, partition=-1, callback=None, on_delivery=None))]
+    fn produce_batch(
+        &self,
+        py: Python<'_>,
+        topic: &Bound<'_, PyAny>,
+        messages: &Bound<'_, PyAny>,
+        partition: i32,
+        callback: Option<&Bound<'_, PyAny>>,
+        on_delivery: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        let callback = callback.or(on_delivery);
+        super::produce_batch::run(self, py, topic, messages, partition, callback)
+    }
+
+    /// Wait for reports and other events, run their callbacks, and return how many there were.
+    ///
+    /// Args:
+    ///     timeout: seconds; a negative number waits until there is one.
+    #[pyo3(signature = (timeout=-1.0))]
+    fn poll(&self, py: Python<'_>, timeout: f64) -> PyResult<usize> {
+        self.client(py)?.poll(py, deadline(timeout))
+    }
+
+    /// Wait until every record is delivered or has failed and its callback has run; return how many are left.
+    ///
+    /// Args:
+    ///     timeout: seconds; a negative number waits as long as it takes.
+    #[pyo3(signature = (timeout=-1.0))]
+    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<usize> {
+        self.client(py)?.flush(py, deadline(timeout))
+    }
+
+    /// Give up records that are queued, or in flight; poll() or flush() tells their callbacks.
+    #[pyo3(signature = (in_queue=true, in_flight=true, blocking=true))]
+    fn purge(
+        &self,
+        py: Python<'_>,
+        in_queue: bool,
+        in_flight: bool,
+        blocking: bool,
+    ) -> PyResult<()> {
+        let client = self.client(py)?;
+        py.detach(|| client.core.purge_some(in_queue, in_flight, blocking))
+            .map_err(|error| raise(py, &error))
+    }
+
+    /// Make the producer ready for transactions; once, before anything is produced.
+    #[pyo3(signature = (timeout=-1.0, /))]
+    fn init_transactions(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let timeout = duration(timeout);
+        self.client(py)?
+            .wait_for(py, move |core| core.init_transactions(timeout))
+    }
+
+    /// Begin a transaction.
+    fn begin_transaction(&self, py: Python<'_>) -> PyResult<()> {
+        let client = self.client(py)?;
+        py.detach(|| client.core.begin_transaction())
+            .map_err(|error| raise(py, &error))
+    }
+
+    /// Make a consumer's offsets part of the transaction.
+    ///
+    /// Args:
+    ///     positions: a list of TopicPartition, each with the offset to be read next.
+    ///     group_metadata: what the consumer's `consumer_group_metadata()` gave.
+    #[pyo3(signature = (positions, group_metadata, timeout=-1.0, /))]
+    fn send_offsets_to_transaction(
+        &self,
+        py: Python<'_>,
+        positions: &Bound<'_, PyAny>,
+        group_metadata: &Bound<'_, PyAny>,
+        timeout: f64,
+    ) -> PyResult<()> {
+        let client = self.client(py)?;
+        let (offsets, group) = super::transaction_offsets::of(positions, group_metadata)?;
+        let timeout = duration(timeout);
+        client.wait_for(py, move |core| {
+            core.send_offsets_to_transaction(&offsets, &group, timeout)
+        })
+    }
+
+    /// Deliver what is in flight and commit the transaction.
+    #[pyo3(signature = (timeout=-1.0, /))]
+    fn commit_transaction(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let timeout = duration(timeout);
+        self.client(py)?
+            .wait_for(py, move |core| core.commit_transaction(timeout))
+    }
+
+    /// Give up what is in flight and abort the transaction.
+    #[pyo3(signature = (timeout=-1.0, /))]
+    fn abort_transaction(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let timeout = duration(timeout);
+        self.client(py)?
+            .wait_for(py, move |core| core.abort_transaction(timeout))
+    }
+
+    /// The cluster's brokers and topics, a ClusterMetadata.
+    ///
+    /// Args:
+    ///     topic: only this one.
+    ///     timeout: seconds; a negative number waits as long as it takes.
+    #[pyo3(signature = (topic=None, timeout=-1.0))]
+    fn list_topics<'py>(
+        &self,
+        py: Python<'py>,
+        topic: Option<&str>,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.client(py)?;
+        let admin = client.admin.get_or_try_init(py, || {
+            let reaching = PyDict::new(py);
+            for (name, value) in client.settings.reaching() {
+                reaching.set_item(name, value)?;
+            }
+            let module = py.import("tidegate.confluent.admin")?;
+            module
+                .call_method1("AdminClient", (reaching,))
+                .map(Bound::unbind)
+        })?;
+        admin
+            .bind(py)
+            .call_method1(intern!(py, "list_topics"), (topic, timeout))
+    }
+
+    /// The cluster's id.
+    #[pyo3(signature = (timeout=-1.0))]
+    fn cluster_id(&self, py: Python<'_>, timeout: f64) -> PyResult<String> {
+        let timeout = duration(timeout).unwrap_or(Duration::MAX);
+        let found = self
+            .client(py)?
+            .wait_for(py, move |core| core.cluster_id(timeout))?;
+        found.ok_or_else(|| types::refused(py, TIMED_OUT, "the cluster's id was not told in time"))
+    }
+
+    /// Connections made from now on sign in with this name and password.
+    #[pyo3(signature = (username, password))]
+    fn set_sasl_credentials(&self, py: Python<'_>, username: &str, password: &str) -> PyResult<()> {
+        let client = self.client(py)?;
+        client
+            .core
+            .set_sasl_credentials(username, password)
+            .map_err(|error| raise(py, &error))
+    }
+
+    /// Abort the open transaction, deliver what is in flight, and end the producer. More than once is fine. Always True.
+    fn close(&self, py: Python<'_>) -> PyResult<bool> {
+        if self
+            .client
+            .get()
+            .and_then(Owned::peek)
+            .is_some_and(|client| client.closed.load(Ordering::SeqCst))
+        {
+            return Ok(true);
+        }
+        let client = Arc::clone(self.client(py)?);
+        if client.core.has_open_transaction() {
+            // What is left of it is logged by the engine; closing goes on.
+            if let Err(error) = client.wait_for(py, |core| core.abort_transaction(None))
+                && !error.is_instance_of::<pyo3::exceptions::PyException>(py)
+            {
+                return Err(error);
+            }
+        }
+        // Bounded: each record ends at delivery.timeout.ms.
+        client.flush(py, None)?;
+        client.wait_for(py, |core| core.close(END))?;
+        client.closed.store(true, Ordering::SeqCst);
+        let unknown = client.outstanding.take_all();
+        if !unknown.is_empty() {
+            let error = types::kafka_error(py, DESTROYED, None, Flags::default())?;
+            for entry in unknown {
+                let message = Message::of(Fields {
+                    topic: Some(entry.topic.into_any()),
+                    key: entry.key,
+                    value: entry.value,
+                    error: Some(error.clone().unbind()),
+                    ..Fields::default()
+                });
+                entry
+                    .callback
+                    .call1(py, (error.clone(), Bound::new(py, message)?))?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Records that are queued or in flight, and reports that wait for poll().
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.client(py).map_or(0, |client| client.len())
+    }
+
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (exc_type, exc_value, exc_traceback, /))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: &Bound<'_, PyAny>,
+        exc_value: &Bound<'_, PyAny>,
+        exc_traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _ = (exc_type, exc_value, exc_traceback);
+        self.close(py).map(drop)
+    }
+}
+
+/// The error of a row of `produce_batch` that was not accepted.
+pub(super) fn row_error<'py>(
+    py: Python<'py>,
+    error: Option<&Error>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (number, said) = match error.and_then(Error::kafka_code) {
+        Some(code) => (code.number(), code.description()),
+        None => (QUEUE_FULL, QUEUE_FULL_TEXT),
+    };
+    let said = format!("Message failed: {said}");
+    types::kafka_error(py, number, Some(&said), Flags::default())
+}

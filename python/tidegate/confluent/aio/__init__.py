@@ -1,0 +1,7 @@
+"""Clients for asyncio."""
+
+from __future__ import annotations
+
+from tidegate.confluent.aio._producer import AIOProducer
+
+__all__ = ["AIOProducer"]
