@@ -148,10 +148,13 @@ impl ProducerSettings {
     }
 
     /// What any other client of the same cluster needs as well.
-    pub(super) fn reaching(&self) -> impl Iterator<Item = (&str, String)> {
+    pub(super) fn reaching(&self) -> impl Iterator<Item = (&str, &str)> {
         self.config.iter().filter_map(|(name, value)| {
             let row = properties().iter().find(|row| row.is_named(name))?;
-            (row.scope == Scope::Global).then(|| (name, value.to_string()))
+            let ConfigValue::Text(value) = value else {
+                return None;
+            };
+            (row.scope == Scope::Global).then_some((name, value.as_str()))
         })
     }
 

@@ -29,9 +29,7 @@ class _KafkaClientError(KafkaException):
         kafka_message: the message it is about, if there is one.
     """
 
-    def __init__(
-        self, kafka_error: KafkaError, exception: Exception | None = None, kafka_message: Any | None = None
-    ) -> None:
+    def __init__(self, kafka_error: KafkaError, exception: Exception | None = None, kafka_message: Any | None = None) -> None:
         super().__init__(kafka_error)
         self.exception = exception
         self.kafka_message = kafka_message
