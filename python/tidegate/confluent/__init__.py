@@ -8,7 +8,6 @@ and what differs. `install()` serves libraries that import confluent_kafka thems
 
 from __future__ import annotations
 
-from tidegate._core import _ConfluentMessage as Message
 from tidegate._core import _ConfluentProducer as Producer
 from tidegate.confluent._constants import (
     OFFSET_BEGINNING,
@@ -66,7 +65,6 @@ __all__ = [
     "IsolationLevel",
     "KafkaError",
     "KafkaException",
-    "Message",
     "Messages",
     "Node",
     "Producer",

@@ -60,11 +60,13 @@ class Serdes:
         found: list[Any] = []
         try:
             for place, (name, serde, builder) in enumerate(given):
-                if builder is not None:
-                    serde, rest = _checked(name, builder.build(dict(self.rest), place == 0))
-                    self._built.append(serde)
-                    left.append(rest)
-                found.append(serde)
+                if builder is None:
+                    found.append(serde)
+                    continue
+                built, rest = _checked(name, builder.build(dict(self.rest), place == 0))
+                self._built.append(built)
+                found.append(built)
+                left.append(rest)
         except BaseException:
             self.close()
             raise

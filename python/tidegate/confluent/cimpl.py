@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate._core import _ConfluentMessage as Message
-from tidegate._core import _ConfluentProducer as Producer
+from tidegate._core import _ConfluentProducer as Producer  # noqa: F401
 from tidegate.confluent._constants import *  # noqa: F403 (every name of it is a constant of `cimpl`)
 from tidegate.confluent._consumer import Consumer as Consumer
 from tidegate.confluent._consumer import Message as Message

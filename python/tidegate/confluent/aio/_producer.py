@@ -1,7 +1,7 @@
 """`AIOProducer`: produce and await what becomes of the record.
 
-Records are gathered in a buffer and queued with one call for each topic and partition, on the loop's thread, for that never waits. A
-timer queues what a quiet producer has left there. The futures are settled on the loop as well: the engine's reports are looked for
+Records are gathered in a buffer and queued with one call for each topic and partition, on the loop's thread, for that never
+waits. A timer queues what a quiet producer has left there. The futures are settled on the loop as well: the engine's reports are looked for
 while some are outstanding, by a timer of the loop and not by a thread.
 """
 
