@@ -321,9 +321,7 @@ impl Sink for KafkaSink {
     }
 
     fn transaction(&self, step: Step<'_>, timeout: Option<Duration>) -> Result<()> {
-        let client = self.queue.producer.client().native_ptr();
-        // SAFETY: the producer lives as long as `self`.
-        unsafe { transaction::run(client, step, timeout) }
+        transaction::run(&self.queue.producer, step, timeout)
     }
 
     fn cluster_id(&self, timeout: Duration) -> Result<Option<String>> {

@@ -5,6 +5,7 @@
 
 pub(crate) mod admin;
 mod callbacks;
+mod client;
 mod cluster;
 mod conf;
 mod consumer;

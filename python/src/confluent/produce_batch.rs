@@ -11,7 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString};
 use tidegate::{Error, ProducerRecord, TaggedRow};
 
-use super::producer::{CLOSED, Client, Producer, partition_of, row_error, topic_name};
+use super::client::Client;
+use super::producer::{CLOSED, Producer, partition_of, row_error, topic_name};
 use super::types;
 use crate::payload;
 

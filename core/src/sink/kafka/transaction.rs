@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as rd;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use crate::error::{Error, Result};
 use crate::group::GroupMetadata;
@@ -51,17 +52,14 @@ fn milliseconds(timeout: Option<Duration>) -> c_int {
 }
 
 /// Runs a step of a transaction.
-///
-/// # Safety
-///
-/// `client` is a producer that lives through the call.
-pub(super) unsafe fn run(
-    client: *mut rd::rd_kafka_t,
+pub(super) fn run<C: ProducerContext>(
+    producer: &BaseProducer<C>,
     step: Step<'_>,
     timeout: Option<Duration>,
 ) -> Result<()> {
     let timeout_ms = milliseconds(timeout);
-    // SAFETY: the client lives by contract; each call gives NULL or an error that is ours.
+    let client = producer.client().native_ptr();
+    // SAFETY: the client lives as long as the producer; each call gives NULL or an error that is ours.
     unsafe {
         match step {
             Step::Init => outcome(rd::rd_kafka_init_transactions(client, timeout_ms)),
@@ -75,7 +73,7 @@ pub(super) unsafe fn run(
 
 /// # Safety
 ///
-/// As [`run`].
+/// `client` is a producer that lives through the call.
 unsafe fn send_offsets(
     client: *mut rd::rd_kafka_t,
     offsets: &[OffsetAndMetadata],

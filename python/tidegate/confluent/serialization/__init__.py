@@ -37,6 +37,11 @@ class MessageField(str, Enum):
     KEY = "key"
     VALUE = "value"
 
+    def __new__(cls, value: str) -> MessageField:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        return member
+
     def __str__(self) -> str:
         return str(self.value)
 
