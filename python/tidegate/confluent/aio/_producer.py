@@ -1,8 +1,8 @@
 """`AIOProducer`: produce and await what becomes of the record.
 
-Records are gathered and queued with one call for each topic and partition, on the loop's thread, for that never waits. A timer queues
-what a quiet producer has left there. The futures are settled on the loop as well: reports are looked for while futures are open, by a
-timer of the loop and not by a thread.
+Records are gathered and queued with one call for each topic and partition, on the loop's thread, for that never waits.
+A timer queues what a quiet producer has left there. The futures are settled on the loop as well: reports are looked for
+while futures are open, by a timer of the loop and not by a thread.
 """
 
 from __future__ import annotations
