@@ -17,6 +17,7 @@ pub(super) struct ProducerSettings {
     pub(super) error_cb: Option<Py<PyAny>>,
     pub(super) stats_cb: Option<Py<PyAny>>,
     pub(super) throttle_cb: Option<Py<PyAny>>,
+    pub(super) oauth_cb: Option<Py<PyAny>>,
     pub(super) logger: Option<Py<PyAny>>,
     /// `delivery.report.only.error`.
     pub(super) only_errors: bool,
@@ -76,6 +77,7 @@ impl ProducerSettings {
             error_cb: None,
             stats_cb: None,
             throttle_cb: None,
+            oauth_cb: None,
             logger: None,
             only_errors: false,
             waits_for_room: false,
@@ -96,11 +98,7 @@ impl ProducerSettings {
                     settings.logger = Some(value.unbind()).filter(|it| !it.is_none(args.py()));
                     continue;
                 }
-                "oauth_cb" => {
-                    return Err(pyo3::exceptions::PyNotImplementedError::new_err(
-                        "oauth_cb: not yet; use sasl.oauthbearer.method=oidc",
-                    ));
-                }
+                "oauth_cb" => &mut settings.oauth_cb,
                 _ => {
                     settings.property(name, &value)?;
                     continue;

@@ -25,6 +25,7 @@ use super::outstanding::{Entry, Outstanding};
 use super::types::{self, Flags};
 use crate::lifecycle::{Owned, remember};
 use crate::payload;
+use crate::token;
 use crate::wait::slice_until;
 
 pub(super) const CLOSED: &str = "Producer has been closed";
@@ -235,7 +236,8 @@ impl Producer {
             return Err(PyRuntimeError::new_err("Producer already __init__:ialized"));
         }
         let settings = ProducerSettings::of(args, kwargs)?;
-        let config = settings.config.clone();
+        let oauth = settings.oauth_cb.as_ref().map(|oauth| oauth.bind(py));
+        let (config, _) = token::provide(settings.config.clone(), oauth)?;
         let (events, log) = (settings.wants_events(), settings.logger.is_some());
         let (core, most, wait_ms) = py
             .detach(|| {
