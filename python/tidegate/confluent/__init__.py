@@ -65,6 +65,7 @@ __all__ = [
     "IsolationLevel",
     "KafkaError",
     "KafkaException",
+    "Message",
     "Messages",
     "Node",
     "Producer",
