@@ -151,6 +151,8 @@ impl KafkaSink {
     /// librdkafka's handle, for the requests of an admin client. It lives as long as this sink.
     pub(crate) fn native(&self) -> *mut rdkafka::bindings::rd_kafka_t {
         self.queue.producer.client().native_ptr()
+    }
+
     /// The error that ended this producer, if one did.
     fn fatal(&self) -> Option<(KafkaCode, String)> {
         let (code, reason) = self.queue.producer.client().fatal_error()?;
