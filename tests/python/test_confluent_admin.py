@@ -367,7 +367,13 @@ class TestOnKafka:
                     if name in kept
                 }  # fmt: skip
 
-            def look(key: str) -> None:
+            def look(key: str, **expected: str) -> None:
+                def known() -> list[str]:
+                    found = outcome(admin.describe_configs([here])[here], entries)
+                    right = isinstance(found, dict) and all(found[name.replace("_", ".")][0] == v for name, v in expected.items())
+                    return ["here"] if right else []
+
+                seen_by_all(known, "here")
                 futures = {**admin.describe_configs([here, nowhere]), **admin.describe_configs([broker])}
                 seen[key] = {resource.name: outcome(f, entries) for resource, f in futures.items()}
 
@@ -380,7 +386,7 @@ class TestOnKafka:
                 n.ConfigResource("topic", prefix, incremental_configs=[wrong]),
             ]
             seen["alter"] = {r.name: outcome(f, bool) for r, f in admin.incremental_alter_configs(altered).items()}
-            look("altered")
+            look("altered", retention_ms="5000")
             back = n.ConfigResource("topic", topic)
             back.add_incremental_config(n.ConfigEntry("retention.ms", None, incremental_operation=n.AlterConfigOpType.DELETE))
             only = admin.incremental_alter_configs([back], validate_only=True)
@@ -388,7 +394,7 @@ class TestOnKafka:
             with pytest.warns(DeprecationWarning):
                 replaced = n.ConfigResource("topic", topic, set_config={"compression.type": "gzip"})
                 seen["replace"] = {r.name: outcome(f, bool) for r, f in admin.alter_configs([replaced]).items()}
-            look("replaced")
+            look("replaced", compression_type="gzip")
             admin.delete_topics([topic])[topic].result(WAIT)
             return seen
 
