@@ -107,3 +107,36 @@ def test_builders_get_the_configuration_and_are_closed_with_the_producer() -> No
         assert closed == [True]
         with pytest.raises(ValueError, match="one or the other"):
             confluent.SerializingProducer({**conf, "value.serializer": Made()})
+
+
+def test_a_deserializing_consumer_gives_objects_and_names_what_failed() -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    def deserializer(data: bytes, context: ours.SerializationContext) -> int:
+        seen.append((data, context.topic, context.field, context.headers))
+        return int(data)
+
+    with tidegate.EmbeddedBroker({"t": 1}) as broker:
+        servers = {"bootstrap.servers": broker.bootstrap_servers}
+        with tidegate.Producer(servers) as producer:
+            producer.send("t", "2", key="1", headers=[("a", b"b")])
+            producer.send("t", "two", key="1")
+            producer.send("t", "2", key="one")
+        conf = {**servers, "group.id": "g", "auto.offset.reset": "earliest"}
+        conf |= {"key.deserializer": deserializer, "value.deserializer": deserializer}
+        with confluent.DeserializingConsumer(conf) as consumer:
+            consumer.subscribe(["t"])
+            message = consumer.poll(30)
+            assert (message.key(), message.value(), message.deserialized_value()) == (1, 2, 2)
+            assert seen == [(b"1", "t", "key", [("a", b"b")]), (b"2", "t", "value", [("a", b"b")])]
+            with pytest.raises(ours_error.ValueDeserializationError) as raised:
+                consumer.poll(30)
+            assert raised.value.kafka_message.value() == b"two" and raised.value.name == "_VALUE_DESERIALIZATION"
+            with pytest.raises(ours_error.KeyDeserializationError) as raised_by_key:
+                consumer.poll(30)
+            assert raised_by_key.value.kafka_message.offset() == 2
+            assert consumer.poll(0) is None
+            with pytest.raises(NotImplementedError):
+                consumer.consume(2)
+        with pytest.raises(ValueError, match="one or the other"):
+            confluent.DeserializingConsumer({**conf, "value.deserializer.builder": object()})

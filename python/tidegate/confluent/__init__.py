@@ -41,6 +41,7 @@ from tidegate.confluent._model import (
 )
 from tidegate.confluent._share import DeserializingShareConsumer, ShareConsumer
 from tidegate.confluent._types import ThrottleEvent, TopicPartition, Uuid
+from tidegate.confluent.deserializing_consumer import DeserializingConsumer
 from tidegate.confluent.serializing_producer import SerializingProducer
 
 __version__ = version()
@@ -59,6 +60,7 @@ __all__ = [
     "ConsumerGroupState",
     "ConsumerGroupTopicPartitions",
     "ConsumerGroupType",
+    "DeserializingConsumer",
     "DeserializingShareConsumer",
     "ElectionType",
     "IllegalStateException",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidegate.confluent.aio._consumer import AIOConsumer
 from tidegate.confluent.aio._producer import AIOProducer
 
-__all__ = ["AIOProducer"]
+__all__ = ["AIOConsumer", "AIOProducer"]
