@@ -1,7 +1,7 @@
 """Libraries that import confluent_kafka themselves do their work on Tidegate, with `install()` and no other change.
 
-They need another confluent-kafka than the one the other tests compare with, so they live in an environment of their own, which is made
-once and kept under `.cache/`.
+They need another confluent-kafka than the one the other tests compare with, so they live in an environment of their own, which is
+made once and kept under `.cache/`.
 """
 
 from __future__ import annotations
