@@ -125,8 +125,10 @@ class OnThreads(Handlers):
         handler: Callable[[Any], Any],
         give_up_on: tuple[type[Exception], ...],
         count: int,
+        most_at_once: int = MOST_AT_ONCE,
     ) -> None:
         super().__init__(owner, dispatcher, handler, give_up_on)
+        self._most_at_once = most_at_once
         self._threads = [threading.Thread(target=self._run, name=f"tidegate-handler-{n}", daemon=True) for n in range(count)]
         for thread in self._threads:
             thread.start()
@@ -144,7 +146,7 @@ class OnThreads(Handlers):
                 return  # whoever waits for the end is told, and a forked child is nobody's
             # A slow one is remembered for a while: none should wait behind the next.
             slowest = max(slowest / 2, (time.perf_counter() - began) / len(works))
-            most = min(max(int(_TURN_S / slowest), 1), MOST_AT_ONCE)
+            most = min(max(int(_TURN_S / slowest), 1), self._most_at_once)
 
     def _handle(self, works: list[Work]) -> None:
         handler = self._handler

@@ -50,6 +50,10 @@ class ProcessingOptions(TypedDict, total=False):
     dead_letter_topic: str | None
     on_failure: str | None
     offset_map_bytes: int
+    attempt_timeout: float | None
+    rate_limit: float | None
+    min_in_flight: int | None
+    dead_letter_limit: int | None
 
 
 DEFAULTS: ProcessingOptions = {
@@ -65,6 +69,10 @@ DEFAULTS: ProcessingOptions = {
     "dead_letter_topic": None,
     "on_failure": None,
     "offset_map_bytes": 4096,
+    "attempt_timeout": None,
+    "rate_limit": None,
+    "min_in_flight": None,
+    "dead_letter_limit": None,
 }
 """What `process` and `stream` take unless told otherwise."""
 
@@ -91,6 +99,10 @@ def process(
     dead_letter_topic: str | None = None,
     on_failure: str | None = None,
     offset_map_bytes: int = 4096,
+    attempt_timeout: float | None = None,
+    rate_limit: float | None = None,
+    min_in_flight: int | None = None,
+    dead_letter_limit: int | None = None,
 ) -> Processing:
     """Handle the consumer's records in the background until `stop()`, `consumer.close()` or an error.
 
@@ -115,6 +127,12 @@ def process(
             restart; the default) or `skip` (it is logged and finished).
         offset_map_bytes: how much metadata a commit may carry about what is done beyond the committed offset, so that a restart
             does not repeat it; 0 for none. The broker must take as much (`offset.metadata.max.bytes`, 4096 unless changed).
+        attempt_timeout: seconds after which an attempt counts as failed. Its handler is not stopped: its key stays busy until it
+            returns, and what it says then is thrown away.
+        rate_limit: the most records begun per second.
+        min_in_flight: let the number of records at once follow the service, between this and `max_in_flight`: more while handlers
+            stay quick, fewer when they slow down or fail.
+        dead_letter_limit: the most records that go to the dead-letter topic; one more ends the processing, unfinished.
 
     A handler may raise `Retry(after=seconds)`. A BaseException that is no Exception (KeyboardInterrupt, SystemExit) ends the
     processing and leaves the record unfinished, and so does a handler that returns a coroutine or a generator, which nobody
@@ -139,6 +157,10 @@ def process(
         "dead_letter_topic": dead_letter_topic,
         "on_failure": on_failure,
         "offset_map_bytes": offset_map_bytes,
+        "attempt_timeout": attempt_timeout,
+        "rate_limit": rate_limit,
+        "min_in_flight": min_in_flight,
+        "dead_letter_limit": dead_letter_limit,
     }
     return begin(consumer, handler, options)
 
@@ -160,11 +182,17 @@ def begin(
             loop = asyncio.get_running_loop()
     # A thread may have several records of a quick function, of which one is being handled.
     options = {**DEFAULTS, **options}
-    dispatcher = dispatch(consumer, options, 1 if is_coroutine else MOST_AT_ONCE)
+    dispatcher = dispatch(consumer, options, 1 if is_coroutine else most_at_once(options))
     processing = Processing(dispatcher, handler, options, loop, on_attempt_failed)
     if at_exit:
         _exit.register(processing)
     return processing
+
+
+def most_at_once(options: ProcessingOptions) -> int:
+    """How many records a thread may take: one, where each record's beginning counts."""
+    paced = any(options[name] is not None for name in ("attempt_timeout", "rate_limit", "min_in_flight"))
+    return 1 if paced else MOST_AT_ONCE
 
 
 _dispatchers: weakref.WeakKeyDictionary[_core.Consumer, _core._Dispatcher] = weakref.WeakKeyDictionary()
@@ -203,6 +231,10 @@ def dispatch(consumer: _core.Consumer, options: ProcessingOptions, records_each:
             on_failure=options["on_failure"] or "stop",
             dead_letter_topic=options["dead_letter_topic"],
             offset_map_bytes=options["offset_map_bytes"],
+            attempt_timeout=options["attempt_timeout"],
+            rate_limit=options["rate_limit"],
+            min_in_flight=options["min_in_flight"],
+            dead_letter_limit=options["dead_letter_limit"],
         )
     return dispatcher
 
@@ -231,7 +263,9 @@ class Processing:
         if is_coroutine_function(handler):
             self._handlers = OnLoop(self, dispatcher, handler, options["give_up_on"], loop)
         else:
-            self._handlers = OnThreads(self, dispatcher, handler, options["give_up_on"], options["max_in_flight"])
+            self._handlers = OnThreads(
+                self, dispatcher, handler, options["give_up_on"], options["max_in_flight"], most_at_once(options)
+            )
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is over: after `stop()`, because the consumer was closed, or with an error. False after `timeout` seconds.
@@ -346,6 +380,7 @@ def check_values(options: ProcessingOptions) -> None:
     for name in ("backoff", "max_backoff"):
         check_seconds(name, given[name])
     _check_number("offset_map_bytes", options["offset_map_bytes"], 0, 65_536)
+    _check_pace(options)
     _check_kinds(options["give_up_on"])
     _check_topic(options["dead_letter_topic"])
     letters = options["dead_letter_topic"]
@@ -398,3 +433,21 @@ def _check_kinds(value: object) -> None:
 def _check_topic(value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value):
         raise _core.ArgumentTypeError(f"dead_letter_topic: {value!r} is no topic; give its name, or None")
+
+
+def _check_pace(options: ProcessingOptions) -> None:
+    given: dict[str, Any] = {**options}
+    for name, unit in (("attempt_timeout", "seconds"), ("rate_limit", "records per second")):
+        value = given[name]
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise _core.ArgumentError(f"{name}: {value!r} is no number of {unit} above 0; give one, or None for no limit")
+    for name in ("min_in_flight", "dead_letter_limit"):
+        if given[name] is not None:
+            _check_count(name, given[name])
+    least, most = options["min_in_flight"], options["max_in_flight"]
+    if least is not None and least > most:
+        raise _core.ArgumentError(f"min_in_flight: {least} is more than max_in_flight, {most}; use at most as many")
+    if options["dead_letter_limit"] is not None and options["dead_letter_topic"] is None:
+        raise _core.ArgumentError("dead_letter_limit: there is no dead_letter_topic to limit; name one, or leave the limit out")
