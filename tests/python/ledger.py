@@ -39,7 +39,9 @@ def read_ledger(path: Path) -> list[Entry]:
     """The entries so far, in the order they were written."""
     if not path.exists():
         return []
-    lines = (line.split() for line in path.read_text().splitlines())
+    # A reader can see the beginning of a line whose write is under way: what has no end is no entry yet.
+    written, _, _ = path.read_text().rpartition("\n")
+    lines = (line.split() for line in written.splitlines())
     return [Entry(int(partition), int(number), float(at)) for partition, number, at in lines]
 
 
