@@ -355,7 +355,8 @@ def test_a_restart_repeats_what_was_unfinished_and_not_what_was_done_beyond_it(b
             release.wait(60)
 
     consumer = consume(broker)
-    processing = consumer.process(handle, order="none", max_in_flight=4)
+    # With a deadline a thread takes one record at a time; else some of those beside the stuck one could be in its thread's hand.
+    processing = consumer.process(handle, order="none", max_in_flight=4, attempt_timeout=600)
     try:
         until(lambda: processing.ledger()["done"] == 499)
         assert processing.stop(drain=0)["in_flight"] == 1
