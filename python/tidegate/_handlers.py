@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -29,6 +30,8 @@ _log = Logger("tidegate.processing")
 MOST_AT_ONCE = 256
 _TURN_S = 0.0002
 """A handler that is quicker than this gets many records at a time, so that hand-over costs little; a slow one gets one."""
+_LOOK_S = 0.25
+"""A thread that has nothing to do looks so often whether another hangs with records in its hand."""
 _LOOP_END_S = 5.0
 _LEFT_BEHIND_S = 1.0
 
@@ -115,6 +118,28 @@ class Handlers:
         return os.getpid() != self._pid
 
 
+def _tickets(hand: _Hand) -> list[int]:
+    """Of the records that nobody has begun; the hand is empty after that."""
+    tickets: list[int] = []
+    with contextlib.suppress(IndexError):
+        while True:
+            tickets.append(hand.works.popleft()[0])
+    return tickets
+
+
+class _Hand:
+    """What a thread has taken. Others take from it, too, and settle what is done, so that nothing waits behind a handler that hangs.
+
+    A deque's single steps are atomic: each record is popped, and each answer settled, by one thread.
+    """
+
+    __slots__ = ("done", "works")
+
+    def __init__(self) -> None:
+        self.works: deque[Work] = deque()
+        self.done: deque[int] = deque()
+
+
 class OnThreads(Handlers):
     """Plain functions, on threads of their own."""
 
@@ -129,50 +154,85 @@ class OnThreads(Handlers):
     ) -> None:
         super().__init__(owner, dispatcher, handler, give_up_on)
         self._most_at_once = most_at_once
-        self._threads = [threading.Thread(target=self._run, name=f"tidegate-handler-{n}", daemon=True) for n in range(count)]
+        self._hands = [_Hand() for _ in range(count)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(hand,), name=f"tidegate-handler-{number}", daemon=True)
+            for number, hand in enumerate(self._hands)
+        ]
         for thread in self._threads:
             thread.start()
 
-    def _run(self) -> None:
+    def _run(self, mine: _Hand) -> None:
         most, slowest = 1, 0.0
+        # Hands of one record hold nobody up.
+        look_s = _LOOK_S if self._most_at_once > 1 else None
         while True:
             try:
-                works = self._dispatcher.take(most)
+                works = self._dispatcher.take(most, look_s)
                 if works is None:
+                    self._leave()
                     return
+                if not works:
+                    self._help()
+                    continue
                 began = time.perf_counter()
-                self._handle(works)
+                mine.works.extend(works)
+                self._handle(mine)
             except _core.TidegateError:
                 return  # whoever waits for the end is told, and a forked child is nobody's
-            # A slow one is remembered for a while: none should wait behind the next.
+            # A slow one is remembered for a while: few should wait behind the next.
             slowest = max(slowest / 2, (time.perf_counter() - began) / len(works))
             most = min(max(int(_TURN_S / slowest), 1), self._most_at_once)
 
-    def _handle(self, works: list[Work]) -> None:
-        handler = self._handler
+    def _help(self) -> None:
+        """There is nothing to take: what other threads have not come to, and not told yet."""
+        for hand in self._hands:
+            if hand.works or hand.done:
+                self._handle(hand)
+
+    def _leave(self) -> None:
+        """It is over: what nobody has begun comes again, what is done is told."""
+        for hand in self._hands:
+            self._dispatcher.give_back(_tickets(hand))
+            self._settle(hand)
+
+    def _settle(self, hand: _Hand) -> None:
         done: list[int] = []
-        for index, (ticket, attempts, record) in enumerate(works):
+        with contextlib.suppress(IndexError):
+            while True:
+                done.append(hand.done.popleft())
+        self._dispatcher.settle(done)
+
+    def _handle(self, hand: _Hand) -> None:
+        """Handles what is in a hand until it is empty; any number of threads at once."""
+        handler, take, done = self._handler, hand.works.popleft, hand.done.append
+        while True:
+            try:
+                work = take()
+            except IndexError:
+                break
+            ticket, attempts, record = work
             try:
                 # A first attempt has nothing to set.
                 returned = handler(record) if not attempts else self._again(record, attempts)
                 if returned is not None and _unawaited(returned):
-                    self._dispatcher.settle(done)
-                    self.misused([left for left, _, _ in works[index:]], returned)
+                    self._settle(hand)
+                    self.misused([ticket, *_tickets(hand)], returned)
                     return
             except Exception as error:
                 if self.is_in_child:
                     raise
-                self.failed(works[index], error)
+                self.failed(work, error)
             except asyncio.CancelledError as error:
                 # Of a future that somebody cancelled: this thread is no task.
-                self.failed(works[index], CancelledInsideError(describe(error)))
+                self.failed(work, CancelledInsideError(describe(error)))
             except BaseException as error:
-                self._dispatcher.settle(done)
-                self.broke([left for left, _, _ in works[index:]], error)
+                self._settle(hand)
+                self.broke([ticket, *_tickets(hand)], error)
                 return
             else:
-                done.append(ticket)
-        self._dispatcher.settle(done)
+                done(ticket)
+        self._settle(hand)
 
     def _again(self, record: Any, attempts: int) -> Any:
         token = _attempt.set(attempts + 1)
