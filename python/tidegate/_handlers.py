@@ -128,7 +128,7 @@ def _tickets(hand: _Hand) -> list[int]:
 
 
 class _Hand:
-    """What a thread has taken. Others take from it, too, and settle what is done, so that nothing waits behind a handler that hangs.
+    """What a thread has taken. Others take from it too, and settle what is done: nothing waits behind a handler that hangs.
 
     A deque's single steps are atomic: each record is popped, and each answer settled, by one thread.
     """

@@ -26,7 +26,7 @@ def as_int32(value: object) -> int:
         TypeError: not an integer.
         OverflowError: beyond 32 bits.
     """
-    number = operator.index(value)  # type: ignore[arg-type]
+    number = operator.index(value)  # type: ignore[arg-type]  # what is no integer raises TypeError, as in the original
     if number > _LARGEST:
         raise OverflowError(f"signed integer is greater than maximum: {number} does not fit into 32 bits")
     if number < -_LARGEST - 1:

@@ -39,7 +39,7 @@ _INT64 = 1 << 63
 
 
 def _int64(value: object) -> int:
-    number = operator.index(value)  # type: ignore[arg-type]
+    number = operator.index(value)  # type: ignore[arg-type]  # what is no integer raises TypeError, as in the original
     if not -_INT64 <= number < _INT64:
         raise OverflowError(f"int too big to convert: {number} does not fit into 64 bits")
     return number
