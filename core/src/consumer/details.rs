@@ -200,15 +200,6 @@ impl Consumer {
         Ok(kafka::member_id(&*self.client()?))
     }
 
-    /// Who this consumer is in its group now, in librdkafka's form, for a transactional producer. Asks nobody.
-    ///
-    /// # Errors
-    ///
-    /// [`crate::Error::Closed`].
-    pub fn membership(&self) -> Result<Vec<u8>> {
-        kafka::membership(&*self.client()?)
-    }
-
     /// The cluster's id, when a broker tells it within `timeout`.
     ///
     /// # Errors

@@ -555,8 +555,8 @@ impl Consumer {
 
     /// Who this consumer is in its group, as opaque bytes for Producer.send_offsets_to_transaction().
     fn consumer_group_metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let metadata = self.tell(py, tidegate::Consumer::membership)?;
-        Ok(PyBytes::new(py, &metadata))
+        let metadata = self.tell(py, tidegate::Consumer::group_metadata)?;
+        Ok(PyBytes::new(py, metadata.as_bytes()))
     }
 
     /// Commit what was handed out (with auto-commit), leave the group, and end. More than once is fine; at most 30 s.
