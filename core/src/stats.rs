@@ -212,6 +212,7 @@ metrics! {
     max_poll_exceeded: Counter, "times", "Times the application made no progress for max.poll.interval.ms and the consumer left the group.";
     errors: Counter, "errors", "Errors reported by librdkafka, temporary ones included.";
     partitions_assigned: Gauge, "partitions", "Partitions assigned now.";
+    partitions_direct: Gauge, "partitions", "Partitions read from their broker directly now, past librdkafka.";
 }
 
 metrics! {

@@ -93,7 +93,7 @@ def test_produce_and_consume_go_on_by_themselves(
             # Sent after the broker was back: delivered, and handled.
             first_after = load.sent
             wait_handled(entries, load, first_after + 1)
-            delivered_s = min(at for number, at in list(load.delivered_at.items()) if number >= first_after) - back
+            delivered_s = min(at for number, at in load.delivered_at.copy().items() if number >= first_after) - back
             # What was finished and not committed when the broker went, and what was at hand then.
             allowed += len({entry.number for entry in list(entries) if entry.at < gone + AT_HAND_S}) - committed
             handled_s = min(entry.at for entry in list(entries) if entry.number >= first_after) - back

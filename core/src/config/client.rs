@@ -91,6 +91,8 @@ pub struct ConsumerConfig {
     pub partition_eof: bool,
     /// `tidegate.revoke.drain.ms`.
     pub drain_ms: u64,
+    /// `tidegate.direct.after.records`; 0 for never.
+    pub direct_after_records: i64,
     /// What the user should look at.
     pub warnings: Vec<ConfigProblem>,
     /// What was written differently.
@@ -260,6 +262,7 @@ impl ConsumerConfig {
             },
             partition_eof: s.is_true("enable.partition.eof"),
             drain_ms,
+            direct_after_records: s.integer("tidegate.direct.after.records").unwrap_or(0),
             warnings: report.warnings,
             translations: report.translations,
             tokens,

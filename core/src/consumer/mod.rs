@@ -168,6 +168,7 @@ impl Consumer {
             options.logs,
             &waker,
             config.tokens.as_ref(),
+            tuning.direct,
         )?;
         let parts = Parts {
             client: Arc::downgrade(source.client()),
@@ -525,6 +526,9 @@ impl Consumer {
         let metrics = &self.shared.stats;
         metrics.queue_bytes.set(gate.bytes() as u64);
         metrics.queue_bytes_peak.raise_to(gate.peak_bytes() as u64);
+        let client = self.client.upgrade();
+        let direct = client.map_or(0, |client| kafka::direct_count(&client));
+        metrics.partitions_direct.set(direct as u64);
         metrics.snapshot()
     }
 

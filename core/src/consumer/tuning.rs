@@ -7,9 +7,11 @@
 
 use rdkafka::ClientConfig;
 
-use crate::config::{ConsumerConfig, OffsetReset};
+use crate::config::{ConsumerConfig, IsolationLevel, OffsetReset};
 use crate::native;
-use crate::poller::Settings;
+use crate::poller::{BATCH_RECORDS, Settings};
+use crate::source::FillLimit;
+use crate::source::direct;
 use crate::source::lookup::Reset;
 
 /// Of the whole budget, in percent.
@@ -32,6 +34,8 @@ pub(crate) struct Tuning {
     pub(crate) settings: Settings,
     pub(crate) gate_bytes: usize,
     pub(crate) reset: Reset,
+    /// How partitions are read past librdkafka, where they may be.
+    pub(crate) direct: Option<direct::Settings>,
 }
 
 fn percent(bytes: u64, percent: u64) -> u64 {
@@ -71,6 +75,7 @@ pub(crate) fn tune(config: &ConsumerConfig) -> Tuning {
 
     let batch_bytes = percent(total, BATCH_PERCENT).clamp(*BATCH_BYTES.start(), *BATCH_BYTES.end());
     Tuning {
+        direct: direct_fetch(config, &native, batch_bytes as usize),
         native,
         settings: Settings {
             auto_commit: config.auto_commit && config.group_id.is_some(),
@@ -89,6 +94,50 @@ pub(crate) fn tune(config: &ConsumerConfig) -> Tuning {
             OffsetReset::Error => Reset::Never,
         },
     }
+}
+
+/// What reading past librdkafka does not know, or would hide from who wants to see it: a consumer with one of these set leaves all
+/// reading to librdkafka. The value is the one that changes nothing.
+const ONLY_LIBRDKAFKA: [(&str, &str); 7] = [
+    ("security.protocol", "plaintext"),
+    ("client.rack", ""),
+    ("check.crcs", "false"),
+    ("statistics.interval.ms", "0"),
+    ("debug", ""),
+    ("plugin.library.paths", ""),
+    ("broker.address.family", "any"),
+];
+
+fn direct_fetch(
+    config: &ConsumerConfig,
+    native: &ClientConfig,
+    batch_bytes: usize,
+) -> Option<direct::Settings> {
+    let is_plain = |(name, value): (&str, &str)| native.get(name).is_none_or(|set| set == value);
+    if config.direct_after_records == 0 || !ONLY_LIBRDKAFKA.into_iter().all(is_plain) {
+        return None;
+    }
+    let number = |name: &str, default: i32| {
+        let set = native.get(name).and_then(|value| value.parse().ok());
+        set.unwrap_or(default)
+    };
+    let wanted = direct::Wanted {
+        client_id: native.get("client.id").unwrap_or("rdkafka").to_string(),
+        budget_bytes: percent(config.queued_max_bytes, PREFETCH_PERCENT) as usize,
+        fetch_max_bytes: number("fetch.max.bytes", i32::MAX),
+        partition_max_bytes: number("max.partition.fetch.bytes", 1_048_576),
+        max_wait_ms: number("fetch.wait.max.ms", 500),
+        min_bytes: number("fetch.min.bytes", 1),
+        request_timeout_ms: u64::try_from(number("socket.timeout.ms", 60_000)).unwrap_or(60_000),
+        read_committed: config.isolation_level == IsolationLevel::ReadCommitted,
+        partition_eof: config.partition_eof,
+        batch: FillLimit {
+            records: BATCH_RECORDS,
+            bytes: batch_bytes,
+        },
+        after_records: config.direct_after_records,
+    };
+    Some(wanted.into())
 }
 
 #[cfg(test)]

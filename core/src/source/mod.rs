@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::partition::{Offset, TopicPartition};
 use crate::tracker::PartitionCell;
 
+pub(crate) mod direct;
 pub(crate) mod kafka;
 pub(crate) mod lookup;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What librdkafka calls back while the poller serves its consumer queue.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
@@ -11,6 +12,7 @@ use rdkafka::{ClientContext, TopicPartitionList};
 use crate::kafka_code;
 use crate::log;
 use crate::partition::TopicPartition;
+use crate::source::direct::Watermarks;
 use crate::source::{Protocol, SourceEvent};
 
 /// What librdkafka calls back, on the poller's thread, while its consumer queue is polled.
@@ -18,6 +20,15 @@ pub(crate) struct Context {
     pub(super) events: Mutex<VecDeque<SourceEvent>>,
     /// Log lines are events, too.
     pub(super) logs: bool,
+    /// Of partitions that librdkafka does not fetch.
+    pub(super) watermarks: Arc<Watermarks>,
+}
+
+impl Context {
+    /// The watermarks of partitions that librdkafka does not fetch.
+    pub(crate) fn watermarks(&self) -> &Watermarks {
+        &self.watermarks
+    }
 }
 
 impl ClientContext for Context {

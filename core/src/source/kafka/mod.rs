@@ -10,6 +10,7 @@
 //! Queue handles are destroyed before the consumer (field order below), or librdkafka's destroy would wait for them.
 
 mod context;
+mod lanes;
 mod message;
 mod queue;
 pub(crate) mod reply;
@@ -37,6 +38,7 @@ use crate::log;
 use crate::native::sasl::{self, Tokens};
 use crate::partition::{Offset, TopicPartition};
 use crate::queue::Waker;
+use crate::source::direct::{self, Direct, Watermarks};
 use crate::source::lookup;
 use crate::source::{
     CommitOffset, FetchStart, FillLimit, Protocol, RequestId, Source, SourceEvent,
@@ -52,7 +54,7 @@ use message::{
 };
 use queue::Queue;
 use reply::commit_replies;
-pub(crate) use reply::{cached_watermarks, member_id, membership, metadata, replies};
+pub(crate) use reply::{cached_watermarks, direct_count, member_id, membership, metadata, replies};
 use taken::Taken;
 
 /// librdkafka's main thread answers a seek without the broker, so this is never used up in practice.
@@ -80,10 +82,17 @@ pub(crate) struct KafkaSource {
     grouped: bool,
     /// This librdkafka's buffers are laid out as [`has_no_headers`] expects.
     peeks_at_headers: bool,
+    /// Partitions that are read past librdkafka, if any may be.
+    direct: Option<Direct>,
+    leaders: (Sender<lanes::Leaders>, Receiver<lanes::Leaders>),
+    asking_leaders: bool,
+    /// Whether librdkafka or the lanes are looked at first.
+    lanes_first: bool,
 }
 
 impl KafkaSource {
-    /// Creates librdkafka's client. `waker` wakes the poller; with `logs` log lines are events.
+    /// Creates librdkafka's client. `waker` wakes the poller; with `logs` log lines are events; with `direct` partitions may be
+    /// read past librdkafka.
     pub(crate) fn new(
         config: &ClientConfig,
         grouped: bool,
@@ -91,10 +100,13 @@ impl KafkaSource {
         logs: bool,
         waker: &Arc<Waker>,
         tokens: Option<&TokenSource>,
+        direct: Option<direct::Settings>,
     ) -> Result<KafkaSource> {
+        let watermarks = Arc::new(Watermarks::default());
         let context = Context {
             events: Mutex::new(VecDeque::new()),
             logs,
+            watermarks: Arc::clone(&watermarks),
         };
         let mut client: Client = config
             .create_with_context(context)
@@ -125,6 +137,10 @@ impl KafkaSource {
             grouped,
             // SAFETY: has no precondition.
             peeks_at_headers: KNOWN_LAYOUT.contains(&unsafe { rd::rd_kafka_version() }),
+            direct: direct.map(|settings| Direct::new(settings, waker, &watermarks)),
+            leaders: unbounded(),
+            asking_leaders: false,
+            lanes_first: false,
         })
     }
 
@@ -180,6 +196,9 @@ impl KafkaSource {
         // SAFETY: a message keeps its topic handle alive, and librdkafka's name of it is a C string.
         let topic = unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(message.rkt)) };
         let partition = TopicPartition::new(topic.to_string_lossy(), message.partition);
+        if self.is_read_directly(&partition) {
+            return None;
+        }
         let cell = self.routes.get(&partition)?;
         self.by_handle.insert(key, Arc::clone(cell));
         Some(Arc::clone(cell))
@@ -274,39 +293,15 @@ impl Source for KafkaSource {
         now_us: u64,
         events: &mut VecDeque<SourceEvent>,
     ) -> Option<BatchData> {
-        loop {
-            let (count, bytes) = self.taken.gather(&self.messages, limit);
-            if count == 0 {
-                return None;
-            }
-            let mut builder = BatchBuilder::with_capacity(count, bytes.min(ARENA_LIMIT_BYTES));
-            let mut run = None;
-            for _ in 0..count {
-                let Some(message) = self.taken.front() else {
-                    break;
-                };
-                // SAFETY: alive until `drop_front`.
-                unsafe {
-                    if (*message).err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                        events.push_back(error_event(message));
-                    } else if !self.push(&mut builder, &mut run, message) {
-                        if builder.len() > 0 {
-                            // Begins the next batch.
-                            break;
-                        }
-                        events.push_back(SourceEvent::Error(too_large(message)));
-                    }
-                }
-                self.taken.drop_front();
-                // Headers are seen only here.
-                if builder.arena_bytes() >= limit.bytes {
-                    break;
-                }
-            }
-            if builder.len() > 0 {
-                return Some(builder.finish(now_us));
-            }
-            // Errors only, or messages of partitions that are gone: there may be more behind them.
+        self.look_for_worthy(now_us);
+        // Neither waits behind a flood of the other.
+        self.lanes_first = !self.lanes_first;
+        if self.lanes_first {
+            self.fill_direct(now_us, events)
+                .or_else(|| self.fill_forwarded(limit, now_us, events))
+        } else {
+            self.fill_forwarded(limit, now_us, events)
+                .or_else(|| self.fill_direct(now_us, events))
         }
     }
 
@@ -344,6 +339,7 @@ impl Source for KafkaSource {
             self.taken.clear();
             self.routes.clear();
             self.by_handle.clear();
+            self.direct.iter_mut().for_each(Direct::clear);
         }
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for start in partitions {
@@ -365,6 +361,11 @@ impl Source for KafkaSource {
         // librdkafka keeps a pause across assignments; the new cell is not paused.
         if list.count() > 0 {
             let _ = self.client.resume(&list);
+        }
+        if let Some(direct) = &mut self.direct {
+            partitions
+                .iter()
+                .for_each(|start| direct.begin(&start.cell));
         }
         Ok(())
     }
@@ -405,6 +406,11 @@ impl Source for KafkaSource {
         self.taken.forget(partition);
         self.routes.remove(partition);
         self.by_handle.clear();
+        let direct = self.direct.as_mut();
+        if direct.is_some_and(|direct| direct.forget(partition)) && !start.cell.is_paused() {
+            // Before the seek, whose word on where to go on is the last.
+            let _ = self.client.resume(&list);
+        }
         let answers = self
             .client
             .seek_partitions(list, SEEK_WAIT)
@@ -415,19 +421,31 @@ impl Source for KafkaSource {
                 .map_err(|error| kafka_code::error(&error, context()))?;
         }
         self.set_route(&start.cell);
+        if let Some(direct) = &mut self.direct {
+            direct.begin(&start.cell);
+        }
         Ok(())
     }
 
     fn follow(&mut self, cell: &Arc<PartitionCell>, _place: i64) {
         if self.routes.contains_key(cell.topic_partition()) {
             self.set_route(cell);
+            self.direct
+                .iter_mut()
+                .for_each(|direct| direct.follow(cell));
         }
     }
 
     fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<()> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
-            list.add_partition(&partition.topic, partition.partition);
+            let direct = self.direct.as_ref();
+            if !direct.is_some_and(|direct| direct.set_paused(partition, paused)) {
+                list.add_partition(&partition.topic, partition.partition);
+            }
+        }
+        if list.count() == 0 {
+            return Ok(());
         }
         if paused {
             self.client.pause(&list)
@@ -473,6 +491,7 @@ impl Source for KafkaSource {
 
     fn begin_close(&mut self) {
         self.taken.clear();
+        self.direct.iter_mut().for_each(Direct::clear);
         if let Err(error) = self.client.close_queue() {
             log::warn(format_args!("leaving the group: {error}"));
         }
@@ -484,6 +503,57 @@ impl Source for KafkaSource {
 }
 
 impl KafkaSource {
+    /// What librdkafka has fetched.
+    fn fill_forwarded(
+        &mut self,
+        limit: FillLimit,
+        now_us: u64,
+        events: &mut VecDeque<SourceEvent>,
+    ) -> Option<BatchData> {
+        loop {
+            let (count, bytes) = self.taken.gather(&self.messages, limit);
+            if count == 0 {
+                return None;
+            }
+            let mut builder = BatchBuilder::with_capacity(count, bytes.min(ARENA_LIMIT_BYTES));
+            let mut run = None;
+            for _ in 0..count {
+                let Some(message) = self.taken.front() else {
+                    break;
+                };
+                // SAFETY: alive until `drop_front`.
+                unsafe {
+                    if (*message).err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                        let event = error_event(message);
+                        if lanes::is_news(self, &event) {
+                            events.push_back(event);
+                        }
+                    } else if !self.push(&mut builder, &mut run, message) {
+                        if builder.len() > 0 {
+                            // Begins the next batch.
+                            break;
+                        }
+                        events.push_back(SourceEvent::Error(too_large(message)));
+                    }
+                }
+                self.taken.drop_front();
+                // Headers are seen only here.
+                if builder.arena_bytes() >= limit.bytes {
+                    break;
+                }
+            }
+            if builder.len() > 0 {
+                return Some(builder.finish(now_us));
+            }
+            // Errors only, or messages of partitions that are gone: there may be more behind them.
+        }
+    }
+
+    fn is_read_directly(&self, partition: &TopicPartition) -> bool {
+        let direct = self.direct.as_ref();
+        direct.is_some_and(|direct| direct.holds(partition))
+    }
+
     /// librdkafka's offset. Without a group there is no committed offset to ask for.
     fn native_start(&self, offset: Offset) -> rdkafka::Offset {
         match offset {
@@ -501,10 +571,14 @@ impl KafkaSource {
         if protocol == Protocol::Eager {
             self.taken.clear();
             self.routes.clear();
+            self.direct.iter_mut().for_each(Direct::clear);
         }
         for partition in partitions {
             self.taken.forget(partition);
             self.routes.remove(partition);
+            if let Some(direct) = &mut self.direct {
+                direct.forget(partition);
+            }
         }
         self.by_handle.clear();
     }

@@ -42,6 +42,12 @@ pub(super) fn commit_replies(replies: &Queue, events: &mut VecDeque<SourceEvent>
 
 /// The low and the high watermark that the latest fetch reported.
 pub(crate) fn cached_watermarks(client: &Client, partition: &TopicPartition) -> Option<(i64, i64)> {
+    if let Some((low, high)) = client.context().watermarks().get(partition)
+        && low >= 0
+        && high >= 0
+    {
+        return Some((low, high));
+    }
     let topic = topic_name(&partition.topic).ok()?;
     let (mut low, mut high) = (-1, -1);
     // SAFETY: the client is alive, and both numbers outlive the call.
@@ -56,6 +62,11 @@ pub(crate) fn cached_watermarks(client: &Client, partition: &TopicPartition) -> 
     };
     (err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && low >= 0 && high >= 0)
         .then_some((low, high))
+}
+
+/// How many partitions are read past librdkafka.
+pub(crate) fn direct_count(client: &Client) -> usize {
+    client.context().watermarks().len()
 }
 
 /// The metadata of each partition of a list. rdkafka's own accessor panics on bytes that are no text, and they may be anybody's.

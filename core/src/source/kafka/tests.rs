@@ -1,5 +1,7 @@
 //! The librdkafka adapter on the embedded broker, without a poller: what the scripted source only claims of librdkafka.
 
+mod direct;
+
 use std::time::Instant;
 
 use rdkafka::bindings as rd;
@@ -21,6 +23,14 @@ struct Reader {
 impl Reader {
     fn new(partitions: i32, properties: &[(&str, &str)]) -> Reader {
         let broker = Broker::with_topics(&[("t", partitions)]).expect("a broker");
+        Reader::of(broker, properties, None)
+    }
+
+    fn of(
+        broker: Broker,
+        properties: &[(&str, &str)],
+        direct: Option<crate::source::direct::Settings>,
+    ) -> Reader {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", broker.bootstrap_servers())
@@ -33,7 +43,15 @@ impl Reader {
         }
         let waker = Arc::new(Waker::default());
         waker.register();
-        let source = KafkaSource::new(&config, true, lookup::Reset::Beginning, false, &waker, None);
+        let source = KafkaSource::new(
+            &config,
+            true,
+            lookup::Reset::Beginning,
+            false,
+            &waker,
+            None,
+            direct,
+        );
         Reader {
             source: source.expect("a consumer"),
             events: VecDeque::new(),

@@ -1,0 +1,284 @@
+//! The three requests that fetching takes, in one version each: ApiVersions 0 (any broker answers it), Metadata 12, Fetch 13.
+//!
+//! Fetch 13 is the first that names topics by id, so that a topic that is deleted and made anew is never taken for the old one,
+//! and every broker since Kafka 3.1 understands it. A broker that does not is read through librdkafka.
+
+use super::wire::{Decoder, Encoder, Malformed, Uuid};
+
+const FETCH: i16 = 1;
+const METADATA: i16 = 3;
+const API_VERSIONS: i16 = 18;
+const FETCH_VERSION: i16 = 13;
+const METADATA_VERSION: i16 = 12;
+const API_VERSIONS_VERSION: i16 = 0;
+
+/// Reads the header of an answer, and its correlation id.
+fn correlation(read: &mut Decoder<'_>, has_tags: bool) -> Result<i32, Malformed> {
+    let correlation = read.i32()?;
+    if has_tags {
+        read.skip_tags()?;
+    }
+    Ok(correlation)
+}
+
+fn expect(correlation: i32, expected: i32) -> Result<(), Malformed> {
+    if correlation == expected {
+        Ok(())
+    } else {
+        Err(Malformed("it answers another request"))
+    }
+}
+
+pub(super) fn api_versions(correlation: i32, client_id: &str) -> Vec<u8> {
+    Encoder::old_request(API_VERSIONS, API_VERSIONS_VERSION, correlation, client_id).finish()
+}
+
+/// Whether the broker understands the requests made here.
+pub(super) fn understands_us(answer: &[u8], expected: i32) -> Result<bool, Malformed> {
+    let mut read = Decoder::new(answer);
+    expect(correlation(&mut read, false)?, expected)?;
+    if read.i16()? != 0 {
+        return Ok(false);
+    }
+    let (mut fetch, mut metadata) = (false, false);
+    for _ in 0..read.i32()? {
+        let (key, least, most) = (read.i16()?, read.i16()?, read.i16()?);
+        match key {
+            FETCH => fetch = (least..=most).contains(&FETCH_VERSION),
+            METADATA => metadata = (least..=most).contains(&METADATA_VERSION),
+            _ => {}
+        }
+    }
+    Ok(fetch && metadata)
+}
+
+pub(super) fn metadata<'a>(
+    correlation: i32,
+    client_id: &str,
+    topics: impl ExactSizeIterator<Item = &'a str>,
+) -> Vec<u8> {
+    let mut request = Encoder::request(METADATA, METADATA_VERSION, correlation, client_id);
+    request.count(topics.len());
+    for topic in topics {
+        request.uuid([0; 16]);
+        request.text(topic);
+        request.no_tags();
+    }
+    // A topic that is gone stays gone.
+    request.bool(false);
+    request.bool(false);
+    request.no_tags();
+    request.finish()
+}
+
+/// Who leads a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Leader {
+    pub(super) topic: String,
+    pub(super) topic_id: Uuid,
+    pub(super) partition: i32,
+    pub(super) node: i32,
+    pub(super) epoch: i32,
+}
+
+/// The leaders of partitions that have one.
+pub(super) fn leaders(answer: &[u8], expected: i32) -> Result<Vec<Leader>, Malformed> {
+    let mut read = Decoder::new(answer);
+    expect(correlation(&mut read, true)?, expected)?;
+    read.i32()?; // throttle time
+    for _ in 0..read.count()? {
+        read.i32()?;
+        read.text()?;
+        read.i32()?;
+        read.text()?;
+        read.skip_tags()?;
+    }
+    read.text()?; // cluster id
+    read.i32()?; // controller
+    let mut leaders = Vec::new();
+    for _ in 0..read.count()? {
+        let topic_error = read.i16()?;
+        let topic = read.text()?.to_string();
+        let topic_id = read.uuid()?;
+        read.i8()?; // internal
+        for _ in 0..read.count()? {
+            let error = read.i16()?;
+            let (partition, node, epoch) = (read.i32()?, read.i32()?, read.i32()?);
+            for _replicas_isr_and_offline in 0..3 {
+                for _ in 0..read.count()? {
+                    read.i32()?;
+                }
+            }
+            read.skip_tags()?;
+            if topic_error == 0 && error == 0 && node >= 0 && topic_id != [0; 16] {
+                leaders.push(Leader {
+                    topic: topic.clone(),
+                    topic_id,
+                    partition,
+                    node,
+                    epoch,
+                });
+            }
+        }
+        read.i32()?; // authorized operations
+        read.skip_tags()?;
+    }
+    Ok(leaders)
+}
+
+/// What is the same for each fetch of a consumer.
+#[derive(Debug, Clone)]
+pub(super) struct FetchOptions {
+    pub(super) max_wait_ms: i32,
+    pub(super) min_bytes: i32,
+    pub(super) partition_max_bytes: i32,
+    pub(super) read_committed: bool,
+}
+
+/// A partition to fetch, and from where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FetchFrom {
+    pub(super) topic_id: Uuid,
+    pub(super) partition: i32,
+    pub(super) leader_epoch: i32,
+    pub(super) offset: i64,
+}
+
+/// A fetch without a session, of at most about `max_bytes`. Partitions come in this order until there are enough bytes.
+pub(super) fn fetch(
+    correlation: i32,
+    client_id: &str,
+    options: &FetchOptions,
+    max_bytes: i32,
+    partitions: &[FetchFrom],
+) -> Vec<u8> {
+    let mut request = Encoder::request(FETCH, FETCH_VERSION, correlation, client_id);
+    request.i32(-1); // no replica
+    request.i32(options.max_wait_ms);
+    request.i32(options.min_bytes);
+    request.i32(max_bytes);
+    request.i8(i8::from(options.read_committed));
+    request.i32(0);
+    request.i32(-1); // no session
+    let topics = || partitions.chunk_by(|a, b| a.topic_id == b.topic_id);
+    request.count(topics().count());
+    for topic in topics() {
+        request.uuid(topic[0].topic_id);
+        request.count(topic.len());
+        for from in topic {
+            request.i32(from.partition);
+            request.i32(from.leader_epoch);
+            request.i64(from.offset);
+            request.i32(-1); // the epoch of the last record, which only replicas say
+            request.i64(-1); // the log's start, likewise
+            request.i32(options.partition_max_bytes);
+            request.no_tags();
+        }
+        request.no_tags();
+    }
+    request.count(0); // nothing to forget
+    request.text(""); // no rack: from leaders only
+    request.no_tags();
+    request.finish()
+}
+
+/// A transaction that came to nothing: what its producer wrote from there on until the marker is not to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Aborted {
+    pub(super) producer_id: i64,
+    pub(super) first_offset: i64,
+}
+
+/// What an answer holds of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fetched<'a> {
+    pub(super) topic_id: Uuid,
+    pub(super) partition: i32,
+    pub(super) error: i16,
+    pub(super) high_watermark: i64,
+    pub(super) last_stable_offset: i64,
+    pub(super) log_start: i64,
+    pub(super) aborted: Vec<Aborted>,
+    /// Record batches; the last one may be cut off.
+    pub(super) records: &'a [u8],
+}
+
+/// An answer to [`fetch`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FetchAnswer<'a> {
+    pub(super) throttle_ms: i32,
+    pub(super) error: i16,
+    pub(super) partitions: Vec<Fetched<'a>>,
+}
+
+pub(super) fn fetched(answer: &[u8], expected: i32) -> Result<FetchAnswer<'_>, Malformed> {
+    let mut read = Decoder::new(answer);
+    expect(correlation(&mut read, true)?, expected)?;
+    let throttle_ms = read.i32()?;
+    let error = read.i16()?;
+    read.i32()?; // session
+    let mut partitions = Vec::new();
+    for _ in 0..read.count()? {
+        let topic_id = read.uuid()?;
+        for _ in 0..read.count()? {
+            let partition = read.i32()?;
+            let error = read.i16()?;
+            let (high_watermark, last_stable_offset, log_start) =
+                (read.i64()?, read.i64()?, read.i64()?);
+            let count = read.count()?;
+            let mut aborted = Vec::with_capacity(count);
+            for _ in 0..count {
+                aborted.push(Aborted {
+                    producer_id: read.i64()?,
+                    first_offset: read.i64()?,
+                });
+                read.skip_tags()?;
+            }
+            read.i32()?; // the replica to read from, with a rack only
+            let records = read.bytes()?.unwrap_or(&[]);
+            read.skip_tags()?;
+            partitions.push(Fetched {
+                topic_id,
+                partition,
+                error,
+                high_watermark,
+                last_stable_offset,
+                log_start,
+                aborted,
+                records,
+            });
+        }
+        read.skip_tags()?;
+    }
+    Ok(FetchAnswer {
+        throttle_ms,
+        error,
+        partitions,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_a_broker_answers_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut bytes = bytes;
+            // As if it were the answer to this very request.
+            bytes.splice(0..0, [0, 0, 0, 7, 0]);
+            let _ = understands_us(&bytes, 7);
+            let _ = leaders(&bytes, 7);
+            let _ = fetched(&bytes, 7);
+        }
+    }
+
+    #[test]
+    fn an_answer_to_another_request_is_refused() {
+        let answer = [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+        assert!(fetched(&answer, 7).is_err());
+        assert!(fetched(&answer, 8).is_ok());
+    }
+}
