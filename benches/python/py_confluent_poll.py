@@ -1,19 +1,23 @@
 """confluent-kafka-python record by record: `poll()`, the error checked.
 
-`loop.touch` is what is done with a message besides: `count` (nothing) or `each` (its offset and the length of its value).
+`loop.touch` is what is done with a message besides: `count` (nothing), `each` (its offset and the length of its value) or `read`
+(its key, too). `loop.module` is who brings the API: confluent_kafka, or tidegate.confluent.
 """
 
 from __future__ import annotations
 
+import importlib
+
 from common import Stopwatch, arguments, steady
-from confluent_kafka import Consumer, libversion
 
 
 def main() -> None:
     """Consume the topic once."""
     run = arguments()
-    each = run.loop.get("touch", "count") == "each"
-    consumer = Consumer(run.config)
+    touch = run.loop.get("touch", "count")
+    each, read = touch != "count", touch == "read"
+    module = importlib.import_module(run.loop.get("module", "confluent_kafka"))
+    consumer = module.Consumer(run.config)
     consumer.subscribe([run.topic])
     steady()
     watch = Stopwatch()
@@ -31,7 +35,9 @@ def main() -> None:
         if each:
             offsets += message.offset()
             size_bytes += len(message.value())
-    watch.report(records, size_bytes, offset_sum=offsets, librdkafka=libversion()[0])
+        if read:
+            message.key()
+    watch.report(records, size_bytes, offset_sum=offsets, librdkafka=module.libversion()[0])
     consumer.close()
 
 

@@ -45,9 +45,19 @@ BASE_CONSUMER = {
 }
 
 
+# A handler that waits for 50 ms, as one does that asks a service.
+WORKING = {"handler": "coroutine", "work_ms": "50", "order": "none"}
+AT_ONCE = {"linger.ms": "0"}
+# Two awaits a record, or 200 records a second, take their time.
+FEW, LATENCIES = 200_000, 2_000
+
+
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A program of a run. `peer` says that it is not ours, `topic` is what it reads, "plain" or "json"; "sent": it writes."""
+    """A program of a run. `peer` says that it is not ours, `topic` is what it reads, "plain" or "json"; "sent": it writes.
+
+    `most`: it reads or writes no more than so many records, because each takes its time.
+    """
 
     name: str
     program: str
@@ -55,6 +65,7 @@ class Contender:
     settings: Mapping[str, str] = field(default_factory=dict)
     topic: str = "plain"
     peer: bool = False
+    most: int | None = None
 
     def command(self, programs: Mapping[str, Path]) -> list[str] | None:
         """The command without its arguments, or None when what it needs is not installed."""
@@ -76,12 +87,18 @@ class Contender:
 
 @dataclass(frozen=True, eq=False)
 class Bar:
-    """`contender` must reach `factor` times the best of `baselines`; without a factor the ratio is only shown."""
+    """`contender` must reach `factor` times the best of `baselines`; without a factor the ratio is only shown.
+
+    `figure` is what is compared: "rate", or "cpu_per_million", "p50_ms" and "p99_ms", of which less is better: there the ratio
+    must not be above the factor. `ideal` is a rate in place of a baseline.
+    """
 
     what: str
     contender: str
     baselines: tuple[str, ...]
     factor: float | None = None
+    figure: str = "rate"
+    ideal: float | None = None
 
 
 # Counted only: what is done with the messages costs more than getting them, and is the application's.
@@ -103,6 +120,31 @@ CONTENDERS = (
     Contender("py_poll", "py_poll.py"),
     Contender("py_poll_each", "py_poll.py", loop={"touch": "each"}),
     Contender("py_process", "py_process.py", loop={"handler": "function", "in_flight": "4"}),
+    Contender("confluent_poll_read", "py_confluent_poll.py", loop={"touch": "read"}, peer=True),
+    Contender("face_poll_read", "py_confluent_poll.py", loop={"touch": "read", "module": "tidegate.confluent"}),
+    Contender("confluent_consume_read", "py_confluent_consume.py", loop={"n": "500", "touch": "read"}, peer=True),
+    Contender("face_consume_read", "py_confluent_consume.py", loop={"n": "500", "touch": "read", "module": "tidegate.confluent"}),
+    Contender("confluent_aio_poll", "py_confluent_aio.py", peer=True, most=FEW),
+    Contender("face_aio_poll", "py_confluent_aio.py", loop={"module": "tidegate.confluent"}, most=FEW),
+    Contender("confluent_produce", "py_confluent_produce.py", topic="sent", peer=True),
+    Contender("face_produce", "py_confluent_produce.py", loop={"module": "tidegate.confluent"}, topic="sent"),
+    Contender("confluent_produce_batch", "py_confluent_produce.py", loop={"batch": "1000"}, topic="sent", peer=True),
+    Contender(
+        "face_produce_batch", "py_confluent_produce.py", loop={"batch": "1000", "module": "tidegate.confluent"}, topic="sent"
+    ),
+    Contender("confluent_latency", "py_confluent_latency.py", settings=AT_ONCE, topic="sent", peer=True, most=LATENCIES),
+    Contender(
+        "face_latency",
+        "py_confluent_latency.py",
+        loop={"module": "tidegate.confluent"},
+        settings=AT_ONCE,
+        topic="sent",
+        most=LATENCIES,
+    ),
+    Contender("process_100_in_flight", "py_process.py", loop=WORKING | {"in_flight": "100"}, most=20_000),
+    Contender("process_1000_in_flight", "py_process.py", loop=WORKING | {"in_flight": "1000"}, most=200_000),
+    Contender("process_coroutines", "py_process.py", loop={"handler": "coroutine", "in_flight": "1000"}),
+    Contender("confluent_create_task", "py_confluent_tasks.py", peer=True),
     Contender("confluent_json", "py_confluent_json.py", settings=BASE_CONSUMER, topic="json", peer=True),
     Contender("confluent_orjson", "py_confluent_json.py", loop={"json": "orjson"}, settings=BASE_CONSUMER, topic="json", peer=True),
     Contender("py_base_consumer", "py_base_consumer.py", settings=BASE_CONSUMER, topic="json"),
@@ -128,6 +170,27 @@ BARS = (
         "Python poll(), every record touched / confluent's poll(), every message touched", "py_poll_each", ("confluent_poll_each",)
     ),
     Bar("Python process() by key / confluent's poll(), every message touched", "py_process", ("confluent_poll_each",), 0.5),
+    Bar("confluent face, poll(), messages read / confluent's poll()", "face_poll_read", ("confluent_poll_read",), 2.5),
+    Bar("confluent face, consume(500), messages read / confluent's", "face_consume_read", ("confluent_consume_read",), 2.0),
+    Bar("the same, CPU time (less is better)", "face_consume_read", ("confluent_consume_read",), 0.6, figure="cpu_per_million"),
+    Bar("confluent face, await AIOConsumer.poll() / confluent's", "face_aio_poll", ("confluent_aio_poll",), 5.0),
+    Bar("confluent face, produce() with a callback / confluent's", "face_produce", ("confluent_produce",), 2.0),
+    Bar("confluent face, produce_batch() / confluent's", "face_produce_batch", ("confluent_produce_batch",), 2.0),
+    Bar("produce to poll at 200/s, p50 (less is better)", "face_latency", ("confluent_latency",), 1.0, figure="p50_ms"),
+    Bar("produce to poll at 200/s, p99 (less is better)", "face_latency", ("confluent_latency",), 1.0, figure="p99_ms"),
+    Bar("process(), 100 in flight of 50 ms / 2,000 a second", "process_100_in_flight", (), 0.97, ideal=2_000),
+    Bar("process(), 1,000 in flight of 50 ms / 20,000 a second", "process_1000_in_flight", (), 0.93, ideal=20_000),
+    Bar(
+        "process(), coroutines by key / confluent's poll(), every message touched",
+        "process_coroutines",
+        ("confluent_poll_each",),
+        0.2,
+    ),
+    Bar(
+        "confluent's poll() with asyncio.create_task for each / confluent's poll(): the limit of coroutines",
+        "confluent_create_task",
+        ("confluent_poll_each",),
+    ),
     Bar("BaseKafkaConsumer, 500 B JSON / confluent's poll(), json.loads, handler", "py_base_consumer", ("confluent_json",), 2.5),
     Bar("BaseKafkaConsumer, 500 B JSON / confluent's poll(), orjson.loads, handler", "py_base_consumer", ("confluent_orjson",)),
 )

@@ -27,7 +27,14 @@ class Verdict:
     @property
     def reached(self) -> bool | None:
         """None when there is no bar, only a ratio."""
-        return None if self.bar.factor is None else self.median >= self.bar.factor
+        if self.bar.factor is None:
+            return None
+        return self.median >= self.bar.factor if self.bar.figure == "rate" else self.median <= self.bar.factor
+
+    @property
+    def best(self) -> float:
+        """The ratio that speaks most for the contender."""
+        return max(self.ratios) if self.bar.figure == "rate" else min(self.ratios)
 
     def to_dict(self) -> dict[str, object]:
         """For the file of results."""
@@ -37,7 +44,7 @@ class Verdict:
             "baseline": self.baseline,
             "ratios": self.ratios,
             "median_ratio": self.median,
-            "best_ratio": max(self.ratios),
+            "best_ratio": self.best,
             "calm_rounds": self.calm,
             "bar": self.bar.factor,
             "reached": self.reached,
@@ -53,6 +60,10 @@ def verdicts(results: Sequence[Result]) -> tuple[list[Verdict], list[Bar]]:
     for bar in BARS:
         there = [name for name in bar.baselines if name in runs]
         ours = runs.get(bar.contender, {})
+        if bar.ideal is not None and ours:
+            ratios = [result.rate / bar.ideal for _, result in sorted(ours.items())]
+            measured.append(Verdict(bar, "ideal", ratios, sum(r.others_cpus <= DISTURBED_CPUS for r in ours.values())))
+            continue
         baseline = max(there, key=lambda name: median(result.rate for result in runs[name].values()), default="")
         both = sorted(ours.keys() & runs.get(baseline, {}).keys())
         if not both or len(there) != len(bar.baselines):
@@ -60,7 +71,8 @@ def verdicts(results: Sequence[Result]) -> tuple[list[Verdict], list[Bar]]:
             continue
         pairs = [(ours[number], runs[baseline][number]) for number in both]
         calm = sum(max(mine.others_cpus, theirs.others_cpus) <= DISTURBED_CPUS for mine, theirs in pairs)
-        measured.append(Verdict(bar, baseline, [mine.rate / theirs.rate for mine, theirs in pairs], calm))
+        ratios = [mine.figure(bar.figure) / theirs.figure(bar.figure) for mine, theirs in pairs]
+        measured.append(Verdict(bar, baseline, ratios, calm))
     return measured, missing
 
 
@@ -91,7 +103,7 @@ def bars_table(found: Sequence[Verdict], missing: Sequence[Bar], judged: bool) -
                 verdict.bar.what,
                 verdict.baseline,
                 f"{verdict.median:.2f}",
-                f"{max(verdict.ratios):.2f}",
+                f"{verdict.best:.2f}",
                 " ".join(f"{ratio:.2f}" for ratio in verdict.ratios),
                 f"{verdict.calm}/{len(verdict.ratios)}",
                 "-" if verdict.bar.factor is None else f"{verdict.bar.factor:.2f}",

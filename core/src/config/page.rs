@@ -22,6 +22,15 @@ const CONSUMER: &str = "
 partition is assigned, so that nothing is lost when a consumer is killed before its first timed commit. `session.timeout.ms`
 must not exceed `max.poll.interval.ms`. With `group.protocol=consumer` (KIP-848) the broker decides about sessions,
 heartbeats and assignors: leave `session.timeout.ms`, `heartbeat.interval.ms` and `partition.assignment.strategy` out.
+
+### Partitions that are read directly
+
+After `tidegate.direct.after.records` records a partition is read from its broker directly: librdkafka pauses it, and a connection of
+Tidegate's own fetches record batches and unpacks them at a fraction of the cost. Groups, commits, offset resets, leader changes
+stay librdkafka's, and a partition of which anything unusual is heard goes back to it, at the first record that was not delivered.
+`stats()` says how many are read so (`partitions_direct`). A consumer leaves all reading to librdkafka when `security.protocol` is
+not `plaintext`, when its broker is older than Kafka 3.1, or when one of `client.rack`, `check.crcs`, `statistics.interval.ms`,
+`debug`, `plugin.library.paths` and `broker.address.family` is set: these are about what librdkafka fetches.
 ";
 
 const PRODUCER: &str = "

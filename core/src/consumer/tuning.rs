@@ -113,7 +113,10 @@ fn direct_fetch(
     native: &ClientConfig,
     batch_bytes: usize,
 ) -> Option<direct::Settings> {
-    let is_plain = |(name, value): (&str, &str)| native.get(name).is_none_or(|set| set == value);
+    let is_plain = |(name, value): (&str, &str)| {
+        let set = native.get(name);
+        set.is_none_or(|set| set.eq_ignore_ascii_case(value))
+    };
     if config.direct_after_records == 0 || !ONLY_LIBRDKAFKA.into_iter().all(is_plain) {
         return None;
     }
@@ -183,6 +186,27 @@ mod tests {
         assert_eq!(tuning.native.get("fetch.max.bytes"), Some("30000000"));
         let tuning = tuned(&config().with("message.max.bytes", 20_000_000));
         assert_eq!(tuning.native.get("fetch.max.bytes"), Some("20000000"));
+    }
+
+    #[test]
+    fn what_only_librdkafka_can_do_leaves_all_reading_to_it() {
+        assert!(tuned(&config()).direct.is_some());
+        for (name, value) in [
+            ("tidegate.direct.after.records", "0"),
+            ("security.protocol", "ssl"),
+            ("client.rack", "here"),
+            ("check.crcs", "true"),
+            ("statistics.interval.ms", "1000"),
+            ("debug", "fetch"),
+            ("broker.address.family", "v4"),
+        ] {
+            let tuning = tuned(&config().with(name, value));
+            assert!(tuning.direct.is_none(), "{name}={value}");
+        }
+        for (name, value) in [("security.protocol", "PLAINTEXT"), ("check.crcs", "false")] {
+            let tuning = tuned(&config().with(name, value));
+            assert!(tuning.direct.is_some(), "{name}={value}");
+        }
     }
 
     #[test]

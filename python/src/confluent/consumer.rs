@@ -257,6 +257,11 @@ impl Consumer {
         self.made()?.poll(py, seconds(timeout))
     }
 
+    /// The next message if it is at hand: nothing is waited for, and no callback runs.
+    fn _poll_at_hand(&self) -> PyResult<Option<Message>> {
+        Ok(self.made()?.at_hand())
+    }
+
     /// Up to `num_messages` messages: waits until there are so many, or `timeout` seconds are over. A negative timeout waits
     /// for ever.
     #[pyo3(signature = (num_messages=1, timeout=-1.0))]

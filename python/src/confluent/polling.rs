@@ -138,13 +138,20 @@ impl Face {
         py: Python<'_>,
         timeout: Option<Duration>,
     ) -> PyResult<Option<Message>> {
-        if !self.core.has_notices()
-            && !self.is_closed()
-            && let Ok(Some(record)) = self.core.next_at_hand()
-        {
-            return Ok(Some(Message::consumed(record)));
+        match self.at_hand() {
+            Some(message) => Ok(Some(message)),
+            None => self.poll_slowly(py, timeout),
         }
-        self.poll_slowly(py, timeout)
+    }
+
+    /// The next message, if nothing else is to be done first.
+    #[inline]
+    pub(crate) fn at_hand(&self) -> Option<Message> {
+        if self.core.has_notices() || self.is_closed() {
+            return None;
+        }
+        let record = self.core.next_at_hand().ok()??;
+        Some(Message::consumed(record))
     }
 
     fn poll_slowly(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<Option<Message>> {

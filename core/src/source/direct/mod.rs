@@ -525,5 +525,5 @@ impl Direct {
 }
 
 fn say(what: std::fmt::Arguments<'_>) {
-    log::emit(Level::Debug, log::TIDEGATE, what);
+    log::emit(Level::Trace, log::TIDEGATE, what);
 }

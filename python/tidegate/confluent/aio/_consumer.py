@@ -24,6 +24,9 @@ __all__ = ["AIOConsumer"]
 SLICE_S = 0.2
 """A cancelled wait gives its thread back after so long at most."""
 
+AT_ONCE = 64
+"""So many messages in a row are handed over without giving the loop to others."""
+
 
 class AIOConsumer:
     """A Consumer for asyncio. Made and used on one event loop.
@@ -51,6 +54,7 @@ class AIOConsumer:
         self._is_closed = False
         self._callbacks = 0
         self._giving_back: asyncio.Future[None] | None = None
+        self._at_once = 0
 
     async def __aenter__(self) -> AIOConsumer:
         return self
@@ -124,7 +128,18 @@ class AIOConsumer:
                 pass  # it was revoked or closed meanwhile: the partition's next owner gets the message, for it is not committed
 
     async def poll(self, timeout: float | None = -1) -> Any:
-        """The next Message, or None when the time is over. Cancelling it loses nothing."""
+        """The next Message, or None when the time is over. Cancelling it loses nothing.
+
+        A message that is at hand is given at once, without a thread; other tasks have their turn now and then.
+        """
+        if not self._is_closed and (self._giving_back is None or self._giving_back.done()):
+            self._at_once += 1
+            if self._at_once >= AT_ONCE:
+                self._at_once = 0
+                await asyncio.sleep(0)  # before anything is taken: here it may be cancelled
+            message = self._consumer._poll_at_hand()
+            if message is not None:
+                return message
         return await self._take(self._consumer.poll, timeout)
 
     async def consume(self, num_messages: int = 1, timeout: float | None = -1) -> Any:
