@@ -331,16 +331,18 @@ impl State {
 
     /// Gives back what waits and whose partition was taken away, so that a revoke need not wait for it.
     pub(crate) fn drop_stale(&mut self) {
-        if self
-            .lanes
-            .iter()
-            .any(|lane| !lane.cell.is_live() && lane.cell.has_in_hand())
-        {
+        if self.is_being_revoked() {
             self.drop_waiting(
                 |records, row| records.is_stale(row),
                 |ledger| &mut ledger.stale,
             );
         }
+    }
+
+    /// True when a partition that is being taken away has records that are not finished.
+    pub(crate) fn is_being_revoked(&self) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.any(|lane| !lane.cell.is_live() && lane.cell.has_in_hand())
     }
 
     /// Gives back everything that waits.
