@@ -103,6 +103,8 @@ CONTENDERS = (
     Contender("py_poll", "py_poll.py"),
     Contender("py_poll_each", "py_poll.py", loop={"touch": "each"}),
     Contender("py_process", "py_process.py", loop={"handler": "function", "in_flight": "4"}),
+    Contender("py_process_sends", "py_process.py", loop={"outputs": "producer", "in_flight": "4"}),
+    Contender("py_process_exactly_once", "py_process.py", loop={"outputs": "transactions", "in_flight": "4"}),
     Contender("confluent_json", "py_confluent_json.py", settings=BASE_CONSUMER, topic="json", peer=True),
     Contender("confluent_orjson", "py_confluent_json.py", loop={"json": "orjson"}, settings=BASE_CONSUMER, topic="json", peer=True),
     Contender("py_base_consumer", "py_base_consumer.py", settings=BASE_CONSUMER, topic="json"),
@@ -128,6 +130,11 @@ BARS = (
         "Python poll(), every record touched / confluent's poll(), every message touched", "py_poll_each", ("confluent_poll_each",)
     ),
     Bar("Python process() by key / confluent's poll(), every message touched", "py_process", ("confluent_poll_each",), 0.5),
+    Bar(
+        "Python process(), each record output exactly once / sent with a producer in the handler",
+        "py_process_exactly_once",
+        ("py_process_sends",),
+    ),
     Bar("BaseKafkaConsumer, 500 B JSON / confluent's poll(), json.loads, handler", "py_base_consumer", ("confluent_json",), 2.5),
     Bar("BaseKafkaConsumer, 500 B JSON / confluent's poll(), orjson.loads, handler", "py_base_consumer", ("confluent_orjson",)),
 )

@@ -20,7 +20,9 @@ use crate::parallel::ProcessOptions;
 use crate::parallel::dispatcher::{Dispatcher, Outcome};
 use crate::parallel::outputs::IntoOutputs;
 use crate::parallel::parts::{Ticket, Works};
-use crate::parallel::process::{HandlerError, Processing, outputs_have_a_way, panicked};
+use crate::parallel::process::{
+    HandlerError, Processing, outputs_are_not_wanted, outputs_have_a_way, panicked,
+};
 use crate::record::OwnedRecord;
 
 /// The most futures that are made at a time.
@@ -187,6 +189,7 @@ impl Consumer {
         H: Fn(OwnedRecord) -> F + Send + 'static,
         F: Future<Output = Result<(), HandlerError>> + Send + 'static,
     {
+        outputs_are_not_wanted(&options)?;
         self.run_futures(options, handler)
     }
 
@@ -260,6 +263,7 @@ impl Consumer {
         H: Fn(OwnedRecord) -> F + Send + 'static,
         F: Future<Output = Result<(), HandlerError>> + Send + 'static,
     {
+        outputs_are_not_wanted(&options)?;
         self.spawn_futures(options, spawn, handler)
     }
 

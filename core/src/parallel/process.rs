@@ -135,13 +135,7 @@ impl Consumer {
     where
         F: Fn(&Record<'_>) -> Result<(), HandlerError> + Send + Sync + 'static,
     {
-        if options.exactly_once.is_some() {
-            return Err(Error::argument(
-                "exactly_once",
-                "handlers of process() make no outputs",
-                "use process_to(), whose handlers return them",
-            ));
-        }
+        outputs_are_not_wanted(&options)?;
         self.process_on_threads(options, move |record| {
             handler(record).map(|()| Outcome::Done)
         })
@@ -246,6 +240,18 @@ impl Consumer {
             processing.threads.push(thread);
         }
         Ok(processing)
+    }
+}
+
+/// Handlers that make no outputs need no transactions: they were meant for others.
+pub(super) fn outputs_are_not_wanted(options: &ProcessOptions) -> Result<()> {
+    match options.exactly_once {
+        None => Ok(()),
+        Some(_) => Err(Error::argument(
+            "exactly_once",
+            "these handlers make no outputs",
+            "use process_to() and its like, whose handlers return them",
+        )),
     }
 }
 

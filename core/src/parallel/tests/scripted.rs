@@ -327,3 +327,47 @@ fn outputs_without_transactions_end_the_processing_and_are_not_taken_for_done() 
     );
     assert_eq!(called.load(Ordering::SeqCst), 0);
 }
+
+/// The embedded broker has transactions, but shows their records at once.
+#[test]
+fn futures_make_outputs_and_a_second_processing_goes_on() {
+    let broker = Broker::with_topics(&[("in", 1), ("out", 1)]).expect("a broker");
+    let config = Config::new().with("bootstrap.servers", broker.bootstrap_servers());
+    let producer = Producer::new(&config).expect("a producer");
+    let config = config
+        .with("group.id", "g")
+        .with("auto.offset.reset", "earliest");
+    let consumer = Arc::new(Consumer::new(&config).expect("a consumer"));
+    consumer.subscribe(&["in"]).expect("subscribed");
+    for round in 0..2 {
+        for number in 0..10 {
+            let value = format!("{round}-{number}");
+            let record = ProducerRecord::new("in").value(&value).key("k");
+            producer.send(&record).expect("sent");
+        }
+        producer.flush(WAIT).expect("delivered");
+        let mut options = ProcessOptions::default();
+        options.exactly_once = Some(ExactlyOnce::new(&consumer, "me", "out").expect("a producer"));
+        let processing = consumer
+            .process_async_to(options, |record| async move {
+                Ok(Output::new(record.value().unwrap_or_default()))
+            })
+            .expect("started");
+        let began = Instant::now();
+        while processing.ledger().done < 10 {
+            assert!(began.elapsed() < WAIT, "{:?}", processing.ledger());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(processing.stop(WAIT).expect("no error").is_drained);
+    }
+    let reader = Consumer::new(&config.with("group.id", "reader")).expect("a consumer");
+    reader.subscribe(&["out"]).expect("subscribed");
+    for round in 0..2 {
+        for number in 0..10 {
+            let record = reader.poll(Some(WAIT)).expect("polled").expect("a record");
+            let expected = format!("{round}-{number}");
+            assert_eq!(record.value(), Some(expected.as_bytes()));
+            assert_eq!(record.key(), Some(&b"k"[..]));
+        }
+    }
+}
