@@ -294,7 +294,7 @@ impl Engine {
         self.pending.len()
     }
 
-    /// True when a partition that is being taken away waits for a transaction, or for handlers.
+    /// True when a revoke waits for a transaction, or for handlers.
     pub(crate) fn is_being_revoked(&self) -> bool {
         self.state.is_being_revoked()
     }

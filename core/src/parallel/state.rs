@@ -24,7 +24,7 @@ use crate::parallel::ledger::Ledger;
 use crate::parallel::pace::{Budget, Throttle};
 use crate::parallel::parts::{Hashed, Held, Lane, NONE, Shard, Slot, Stage};
 use crate::partition::TopicPartition;
-use crate::tracker::PartitionCell;
+use crate::tracker::{CellState, PartitionCell};
 
 /// How fast records are handed out, and for how long.
 #[derive(Debug, Clone, Copy, Default)]
@@ -331,7 +331,11 @@ impl State {
 
     /// Gives back what waits and whose partition was taken away, so that a revoke need not wait for it.
     pub(crate) fn drop_stale(&mut self) {
-        if self.is_being_revoked() {
+        if self
+            .lanes
+            .iter()
+            .any(|lane| !lane.cell.is_live() && lane.cell.has_in_hand())
+        {
             self.drop_waiting(
                 |records, row| records.is_stale(row),
                 |ledger| &mut ledger.stale,
@@ -339,10 +343,11 @@ impl State {
         }
     }
 
-    /// True when a partition that is being taken away has records that are not finished.
+    /// True when somebody waits for records of a partition that is being taken away.
     pub(crate) fn is_being_revoked(&self) -> bool {
-        let mut lanes = self.lanes.iter();
-        lanes.any(|lane| !lane.cell.is_live() && lane.cell.has_in_hand())
+        let is_waited_for =
+            |lane: &Lane| lane.cell.state() == CellState::Revoking && lane.cell.has_in_hand();
+        self.lanes.iter().any(is_waited_for)
     }
 
     /// Gives back everything that waits.
