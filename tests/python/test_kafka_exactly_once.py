@@ -116,7 +116,14 @@ class Reader:
 
 
 def _run(
-    kafka: KafkaCluster, tmp_path: Path, protocol: str, mode: str, records: int, kills: int, map_bytes: int = 4096
+    kafka: KafkaCluster,
+    tmp_path: Path,
+    protocol: str,
+    mode: str,
+    records: int,
+    kills: int,
+    map_bytes: int = 4096,
+    outage_s: float = 0.0,
 ) -> Counter[str]:
     """Members with random kills, and one that comes and goes by itself; what a reader found."""
     source = f"eos-{uuid.uuid4().hex[:8]}"
@@ -140,6 +147,11 @@ def _run(
         began = time.monotonic()
         next_kill = began + 2.0
         while len(reader.values) < records:
+            if outage_s and len(reader.values) > records / 4:
+                kafka.freeze_broker(1)
+                time.sleep(outage_s)
+                kafka.thaw_broker(1)
+                outage_s = 0.0
             assert time.monotonic() - began < DEADLINE_S, f"{records - len(reader.values)} outputs are missing after {done} kills"
             reader.read()
             if time.monotonic() >= next_kill and done < kills and reader.values:
@@ -187,6 +199,13 @@ def test_for_long_killed_and_rebalanced_members_output_each_input_once(
     kafka: KafkaCluster, tmp_path: Path, protocol: str, map_bytes: int
 ) -> None:
     assert _run(kafka, tmp_path, protocol, "transactions", records=60_000, kills=20, map_bytes=map_bytes).total() == 0
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_through_an_outage_of_the_broker_members_output_each_input_once(tmp_path: Path, protocol: str) -> None:
+    with KafkaCluster() as kafka:
+        assert _run(kafka, tmp_path, protocol, "transactions", records=30_000, kills=4, outage_s=20.0).total() == 0
 
 
 def test_without_transactions_the_same_run_doubles_outputs(kafka: KafkaCluster, tmp_path: Path) -> None:
