@@ -323,7 +323,7 @@ impl Dispatcher {
                 continue;
             }
             if let Some(cell) = attempt.cells().iter().find(|cell| {
-                cell.went_back() || !(self.consumer().is_assigned(cell) || !attempt.is_current())
+                cell.went_back() || (attempt.is_current() && !self.consumer().is_assigned(cell))
             }) {
                 let context = format!(
                     "the log of {} was truncated or made anew while its records were handled; exactly-once begins again with a restart, \

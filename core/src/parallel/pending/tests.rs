@@ -36,7 +36,10 @@ fn what_is_in_line_needs_no_map() {
     assert_eq!(chosen(&none, &rows([6, 8]), 0), None);
     assert_eq!(chosen(&none, &rows([6, 8]), 4096), Some((2, 5)));
     // What was done above is passed with the record below it.
-    assert_eq!(chosen(&snapshot(5, &[6..9]), &rows([5]), 0), Some((1, 9)));
+    assert_eq!(
+        chosen(&snapshot(5, &rows(6..9)), &rows([5]), 0),
+        Some((1, 9))
+    );
     assert_eq!(chosen(&snapshot(UNKNOWN, &[]), &rows([5]), 4096), None);
 }
 

@@ -311,8 +311,10 @@ fn outputs_without_transactions_end_the_processing_and_are_not_taken_for_done() 
         .process_to(ProcessOptions::default(), handler)
         .expect_err("no transactions");
     assert!(error.to_string().starts_with("exactly_once: "), "{error}");
-    let mut options = ProcessOptions::default();
-    options.exactly_once = Some(ExactlyOnce::new(&consumer, "me", "out").expect("a producer"));
+    let mut options = ProcessOptions {
+        exactly_once: Some(ExactlyOnce::new(&consumer, "me", "out").expect("a producer")),
+        ..ProcessOptions::default()
+    };
     let error = consumer
         .process(options.clone(), |_| Ok(()))
         .expect_err("no outputs");
@@ -346,8 +348,10 @@ fn futures_make_outputs_and_a_second_processing_goes_on() {
             producer.send(&record).expect("sent");
         }
         producer.flush(WAIT).expect("delivered");
-        let mut options = ProcessOptions::default();
-        options.exactly_once = Some(ExactlyOnce::new(&consumer, "me", "out").expect("a producer"));
+        let options = ProcessOptions {
+            exactly_once: Some(ExactlyOnce::new(&consumer, "me", "out").expect("a producer")),
+            ..ProcessOptions::default()
+        };
         let processing = consumer
             .process_async_to(options, |record| async move {
                 Ok(Output::new(record.value().unwrap_or_default()))
