@@ -25,6 +25,7 @@ __all__ = [
     "KafkaError",
     "ListenerError",
     "NotAssignedError",
+    "Output",
     "Producer",
     "QueueFullError",
     "Record",
