@@ -462,6 +462,13 @@ impl RecordBatch {
         }
     }
 
+    /// The cell of row `row`, and the offsets that the row stands for: its own, and the gap after it.
+    pub(crate) fn place(&self, row: usize) -> Option<(&Arc<PartitionCell>, Range<i64>)> {
+        let row = (row < self.len()).then_some(self.start + row)?;
+        let run = self.data.run_of(row);
+        Some((&run.cell, self.data.interval(run, &(row..row + 1))))
+    }
+
     /// See [`OwnedRecord`].
     pub(crate) fn store_row(&self, row: usize) -> bool {
         let row = self.start + row;

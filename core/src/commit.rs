@@ -260,6 +260,11 @@ impl Committer {
         })
     }
 
+    /// No request is on its way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
     pub(crate) fn is_in_flight(&self, id: RequestId) -> bool {
         self.in_flight.contains_key(&id)
     }

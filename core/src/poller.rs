@@ -11,6 +11,7 @@
 mod by_hand;
 mod close;
 mod seek;
+mod transactional;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -95,6 +96,10 @@ pub(crate) enum Command {
         offsets: Option<Vec<CommitOffset>>,
         reply: Option<CommitReply>,
     },
+    /// Answered when no commit is on its way.
+    AwaitCommits {
+        reply: Sender<Result<()>>,
+    },
     Close {
         deadline_us: u64,
         reply: Sender<Result<()>>,
@@ -151,6 +156,8 @@ pub(crate) struct Poller<S: Source> {
     seeks: Vec<seek::Seeking>,
     closing: Closing,
     close_replies: Vec<(u64, Sender<Result<()>>)>,
+    /// Who waits until no commit is on its way.
+    idle_replies: Vec<Sender<Result<()>>>,
 }
 
 impl<S: Source> Poller<S> {
@@ -186,6 +193,7 @@ impl<S: Source> Poller<S> {
             seeks: Vec::new(),
             closing: Closing::No,
             close_replies: Vec::new(),
+            idle_replies: Vec::new(),
             settings,
         }
     }
@@ -203,6 +211,7 @@ impl<S: Source> Poller<S> {
         }
         self.events = events;
         self.drive_rebalance(now_us);
+        self.tell_idle();
         self.drive_rejoin(now_us);
         self.drive_seeks(now_us);
         self.watch_progress(now_us);
@@ -307,6 +316,7 @@ impl<S: Source> Poller<S> {
                 self.committer
                     .send(&mut self.source, id, offsets, asker, now_us);
             }
+            Command::AwaitCommits { reply } => self.idle_replies.push(reply),
             Command::Close { deadline_us, reply } => {
                 self.close_replies.push((deadline_us, reply));
                 self.begin_close(now_us);
@@ -464,8 +474,17 @@ impl<S: Source> Poller<S> {
         }
     }
 
-    /// What is finished and not confirmed as committed, with maps if [`Consumer::process`](crate::Consumer::process) wants them.
+    /// What is finished and not confirmed as committed, with maps if [`Consumer::process`](crate::Consumer::process) wants them; nothing
+    /// where transactions commit.
     pub(crate) fn uncommitted(&mut self, only: Option<&[TopicPartition]>) -> Vec<CommitOffset> {
+        if self.shared.is_transactional() {
+            return Vec::new();
+        }
+        self.unconfirmed(only)
+    }
+
+    /// As [`Poller::uncommitted`], whoever commits.
+    pub(crate) fn unconfirmed(&mut self, only: Option<&[TopicPartition]>) -> Vec<CommitOffset> {
         let limit_bytes = self.shared.offset_map_bytes();
         let (offsets, left_out) = self.assignment.uncommitted(only, limit_bytes);
         self.shared.stats.offset_maps_left_out.add(left_out);

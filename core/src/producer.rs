@@ -167,6 +167,11 @@ impl Producer {
         })
     }
 
+    /// True when both are handles of one producer.
+    pub(crate) fn is_same(&self, other: &Producer) -> bool {
+        Arc::ptr_eq(&self.handle, &other.handle)
+    }
+
     fn engine(&self) -> &Engine {
         &self.handle.engine
     }

@@ -18,7 +18,9 @@ use crate::notice::OffsetStore;
 use crate::partition::{Offset, TopicPartition};
 use crate::poller::{DRAIN_LOOK_US, Poller};
 use crate::shared::AppEvent;
-use crate::source::{FetchStart, Protocol, RequestId, Source, SourceEvent, StartPosition};
+use crate::source::{
+    CommitOffset, FetchStart, Protocol, RequestId, Source, SourceEvent, StartPosition,
+};
 use crate::tracker::{CellState, PartitionCell, UNKNOWN};
 
 /// After a failed look-up of start positions the next one comes so much later.
@@ -246,7 +248,8 @@ impl<S: Source> Poller<S> {
             return;
         }
         if let Some(error) = error {
-            if error.is_retriable() {
+            // Without the map, what a transaction has committed would be done again.
+            if error.is_retriable() || self.shared.is_transactional() {
                 log::warn(format_args!(
                     "where the group stands could not be looked up, trying again: {error}"
                 ));
@@ -313,12 +316,13 @@ impl<S: Source> Poller<S> {
         let partitions = starts.iter().map(|(partition, _)| partition.clone());
         let partitions = partitions.collect();
         if new_starts
-            && self.settings.auto_commit
+            && (self.settings.auto_commit || self.shared.is_transactional())
             && self.shared.options.store == OffsetStore::Finished
         {
             // A consumer killed before its first timed commit must start here again, not at a later end: from the moment
             // the application knows of its assignment or has a record of it.
-            self.commit_starts(partitions, now_us + COMMIT_WAIT_US, now_us);
+            let until_us = self.starts_until_us(now_us + COMMIT_WAIT_US);
+            self.commit_starts(partitions, until_us, now_us);
         } else {
             self.tell_assigned(partitions);
         }
@@ -353,7 +357,8 @@ impl<S: Source> Poller<S> {
     }
 
     fn commit_starts(&mut self, partitions: Vec<TopicPartition>, until_us: u64, now_us: u64) {
-        let commit = self.send_awaited(Some(&partitions), until_us, now_us);
+        let offsets = self.unconfirmed(Some(&partitions));
+        let commit = self.send_these_awaited(offsets, until_us, now_us);
         self.phase = Phase::CommittingStarts { partitions, commit };
     }
 
@@ -509,6 +514,15 @@ impl<S: Source> Poller<S> {
         } else {
             Vec::new()
         };
+        self.send_these_awaited(offsets, until_us, now_us)
+    }
+
+    fn send_these_awaited(
+        &mut self,
+        offsets: Vec<CommitOffset>,
+        until_us: u64,
+        now_us: u64,
+    ) -> AwaitedCommit {
         let id = self.request();
         let id = self
             .committer

@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     closing: AtomicBool,
     /// How long the maps of finished offsets may be that go with commits; 0 for none.
     offset_map_bytes: AtomicUsize,
+    /// Transactions commit what is finished, and nothing else does.
+    transactional: AtomicBool,
 }
 
 impl Shared {
@@ -97,6 +99,7 @@ impl Shared {
             subscribed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             offset_map_bytes: AtomicUsize::new(0),
+            transactional: AtomicBool::new(false),
         };
         (Arc::new(shared), receiver)
     }
@@ -200,6 +203,16 @@ impl Shared {
 
     pub(crate) fn offset_map_bytes(&self) -> usize {
         self.offset_map_bytes.load(Ordering::SeqCst)
+    }
+
+    /// From now on transactions commit what is finished. For good: nobody knows when the last of them, which may be in doubt, ends,
+    /// and a commit beside it could take back what it commits.
+    pub(crate) fn set_transactional(&self) {
+        self.transactional.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_transactional(&self) -> bool {
+        self.transactional.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -254,6 +254,11 @@ impl PartitionCell {
         Some(self.stored.load(Ordering::Acquire)).filter(|offset| *offset != UNKNOWN)
     }
 
+    /// True when the source went back before this cell, so that records of two logs may be in hand.
+    pub(crate) fn went_back(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// Next offset to come from the source, or [`UNKNOWN`]. The poller's thread only.
     pub(crate) fn fetched(&self) -> i64 {
         self.fetched.load(Ordering::Relaxed)

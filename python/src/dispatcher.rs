@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use tidegate::parallel::{Ledger, OnLimit, Outcome, Ticket};
+use tidegate::parallel::{ExactlyOnce, Ledger, OnLimit, Outcome, Ticket};
 use tidegate::{OnFailure, Order, ProcessOptions};
 
 use crate::args::Seconds;
 use crate::consumer::Consumer;
 use crate::errors::OrRaise;
 use crate::lifecycle::Owned;
+use crate::output::Outputs;
 use crate::record::Record;
 use crate::wait::{blocking, deadline, slice_until};
 
@@ -30,18 +31,33 @@ pub(crate) struct Dispatcher {
 
 #[pymethods]
 impl Dispatcher {
-    /// Takes core's options as keywords, each by core's name; `dead_letter_topic` makes `on_failure` one.
+    /// Takes core's options as keywords, each by core's name; `dead_letter_topic` makes `on_failure` one, and `transactional` (topic,
+    /// transactional id, seconds between two transactions) makes `exactly_once` one.
     #[new]
-    #[pyo3(signature = (consumer, *, dead_letter_topic=None, **options))]
+    #[pyo3(signature = (consumer, *, dead_letter_topic=None, transactional=None, **options))]
     fn new(
         py: Python<'_>,
         consumer: &Bound<'_, Consumer>,
         dead_letter_topic: Option<String>,
+        transactional: Option<(String, String, f64)>,
         options: Option<Options>,
     ) -> PyResult<Dispatcher> {
         let core = Arc::clone(&consumer.get().client(py)?.core);
         let mut options = options.unwrap_or_default().core();
-        if let Some(topic) = dead_letter_topic {
+        if let Some((topic, id, interval)) = transactional {
+            let consumer = Arc::clone(&core);
+            let mut exactly_once = py
+                .detach(move || ExactlyOnce::new(&consumer, &id, &topic))
+                .or_raise(py)?;
+            exactly_once.interval = seconds(interval)?;
+            options.exactly_once = Some(exactly_once);
+        }
+        if let (Some(exactly_once), Some(topic)) = (&options.exactly_once, &dead_letter_topic) {
+            options.on_failure = OnFailure::DeadLetter {
+                producer: exactly_once.producer.clone(),
+                topic: topic.clone(),
+            };
+        } else if let Some(topic) = dead_letter_topic {
             let consumer = Arc::clone(&core);
             options.on_failure = py
                 .detach(move || OnFailure::dead_letter_topic(&consumer, &topic))
@@ -87,6 +103,19 @@ impl Dispatcher {
     /// The records of these tickets are done.
     fn settle(&self, py: Python<'_>, tickets: Vec<u64>) -> PyResult<()> {
         self.answer(py, tickets, Outcome::Done)
+    }
+
+    /// The records of these tickets are done, with outputs for the transaction that commits them.
+    fn produce(&self, py: Python<'_>, answers: Vec<(u64, Py<Outputs>)>) -> PyResult<()> {
+        let inner = self.inner.get(py, WHAT)?;
+        py.detach(|| {
+            let answers = answers.into_iter().map(|(bits, outputs)| {
+                let outcome = Outcome::Produced(outputs.get().core.clone());
+                (Ticket::from_bits(bits), outcome)
+            });
+            inner.settle(answers);
+        });
+        Ok(())
     }
 
     /// The records of these tickets are neither done nor failed: they come again after a restart.

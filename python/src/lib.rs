@@ -23,6 +23,7 @@ mod kafka;
 mod lifecycle;
 mod log;
 mod offset_map;
+mod output;
 mod partition;
 mod payload;
 mod producer;
@@ -47,6 +48,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<batches::BatchIterator>()?;
     module.add_class::<dispatcher::Dispatcher>()?;
     module.add_class::<simulation::Simulation>()?;
+    module.add_class::<output::Output>()?;
+    module.add_class::<output::Outputs>()?;
     module.add_class::<delivery::Delivery>()?;
     module.add_class::<producer::Producer>()?;
     module.add_class::<admin::Admin>()?;

@@ -25,6 +25,7 @@ __all__ = [
     "KafkaError",
     "ListenerError",
     "NotAssignedError",
+    "Output",
     "Producer",
     "QueueFullError",
     "Record",
@@ -243,9 +244,17 @@ class Consumer:
 
 @final
 class _Dispatcher:
-    def __new__(cls, consumer: Consumer, *, dead_letter_topic: str | None = None, **options: Any) -> Self: ...
+    def __new__(
+        cls,
+        consumer: Consumer,
+        *,
+        dead_letter_topic: str | None = None,
+        transactional: tuple[str, str, float] | None = None,
+        **options: Any,
+    ) -> Self: ...
     def take(self, most: int, timeout: _Seconds | None = None) -> list[tuple[int, int, Record]] | None: ...
     def settle(self, tickets: Sequence[int]) -> None: ...
+    def produce(self, answers: Sequence[tuple[int, _Outputs]]) -> None: ...
     def give_back(self, tickets: Sequence[int]) -> None: ...
     def fail(self, ticket: int, kind: str, text: str, is_retriable: bool, retry_after: float | None = None) -> None: ...
     def stop(self, drain: _Seconds) -> tuple[dict[str, int], bool]: ...
@@ -257,6 +266,25 @@ class _Dispatcher:
     def in_flight_limit(self) -> int: ...
     @property
     def is_stopping(self) -> bool: ...
+
+@final
+class Output:
+    def __new__(
+        cls,
+        value: _Payload,
+        key: _Payload = None,
+        *,
+        topic: str | None = None,
+        headers: _Headers | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        without_key: bool = False,
+    ) -> Self: ...
+
+@final
+class _Outputs:
+    def __new__(cls, returned: object) -> Self: ...
+    def __len__(self) -> int: ...
 
 @final
 class _Simulation:

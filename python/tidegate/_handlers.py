@@ -80,7 +80,9 @@ class Handlers:
         dispatcher: _core._Dispatcher,
         handler: Callable[[Any], Any],
         give_up_on: tuple[type[Exception], ...],
+        makes_outputs: bool = False,
     ) -> None:
+        self._makes_outputs = makes_outputs
         self._owner = owner
         self._dispatcher = dispatcher
         self._handler = handler
@@ -96,6 +98,24 @@ class Handlers:
         told = error.original if isinstance(error, Undecodable) else error
         text = str(told) or type(told).__name__
         self._dispatcher.fail(ticket, type(told).__qualname__, text, is_retriable, sensible_seconds(after))
+
+    def tell(self, done: list[Any]) -> None:
+        """These records are handled; each is what `answer` gave, or a ticket where no outputs are wanted."""
+        if self._makes_outputs:
+            self._dispatcher.produce(done)
+        else:
+            self._dispatcher.settle(done)
+
+    def answer(self, ticket: int, returned: Any) -> tuple[int, _core._Outputs]:
+        """A ticket and what the handler made of its record.
+
+        Raises:
+            Undecodable: it is nothing that can be sent, now or later.
+        """
+        try:
+            return ticket, _core._Outputs(returned)
+        except _core.TidegateError as error:
+            raise Undecodable(error) from None
 
     def broke(self, tickets: list[int], error: BaseException) -> None:
         """The processing cannot go on; these records are unfinished."""
@@ -137,7 +157,7 @@ class _Hand:
 
     def __init__(self) -> None:
         self.works: deque[Work] = deque()
-        self.done: deque[int] = deque()
+        self.done: deque[Any] = deque()
 
 
 class OnThreads(Handlers):
@@ -151,8 +171,9 @@ class OnThreads(Handlers):
         give_up_on: tuple[type[Exception], ...],
         count: int,
         most_at_once: int = MOST_AT_ONCE,
+        makes_outputs: bool = False,
     ) -> None:
-        super().__init__(owner, dispatcher, handler, give_up_on)
+        super().__init__(owner, dispatcher, handler, give_up_on, makes_outputs)
         self._most_at_once = most_at_once
         self._hands = [_Hand() for _ in range(count)]
         self._threads = [
@@ -197,15 +218,17 @@ class OnThreads(Handlers):
             self._settle(hand)
 
     def _settle(self, hand: _Hand) -> None:
-        done: list[int] = []
+        done: list[Any] = []
         with contextlib.suppress(IndexError):
             while True:
                 done.append(hand.done.popleft())
-        self._dispatcher.settle(done)
+        self.tell(done)
 
     def _handle(self, hand: _Hand) -> None:
         """Handles what is in a hand until it is empty; any number of threads at once."""
         handler, take, done = self._handler, hand.works.popleft, hand.done.append
+        makes_outputs = self._makes_outputs
+        answer: Any
         while True:
             try:
                 work = take()
@@ -219,6 +242,7 @@ class OnThreads(Handlers):
                     self._settle(hand)
                     self.misused([ticket, *_tickets(hand)], returned)
                     return
+                answer = self.answer(ticket, returned) if makes_outputs else ticket
             except Exception as error:
                 if self.is_in_child:
                     raise
@@ -231,7 +255,7 @@ class OnThreads(Handlers):
                 self.broke([ticket, *_tickets(hand)], error)
                 return
             else:
-                done(ticket)
+                done(answer)
         self._settle(hand)
 
     def _again(self, record: Any, attempts: int) -> Any:
@@ -268,13 +292,14 @@ class OnLoop(Handlers):
         handler: Callable[[Any], Coroutine[Any, Any, Any]],
         give_up_on: tuple[type[Exception], ...],
         loop: asyncio.AbstractEventLoop | None,
+        makes_outputs: bool = False,
     ) -> None:
-        super().__init__(owner, dispatcher, handler, give_up_on)
+        super().__init__(owner, dispatcher, handler, give_up_on, makes_outputs)
         self._own_loop = loop is None
         self._loop = asyncio.new_event_loop() if loop is None else loop
         self._loop_thread = threading.get_ident()
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._done: list[int] = []
+        self._done: list[Any] = []
         self._is_ending = False
         self._thread: threading.Thread | None = None
         if self._own_loop:
@@ -322,6 +347,7 @@ class OnLoop(Handlers):
             if returned is not None and _unawaited(returned):
                 self.misused([ticket], returned)
                 return
+            answer: Any = self.answer(ticket, returned) if self._makes_outputs else ticket
         except Exception as error:
             if not self.is_in_child:
                 self.failed(work, error)
@@ -333,7 +359,7 @@ class OnLoop(Handlers):
             # What ends in one turn of the loop is told at once.
             if not self._done:
                 self._loop.call_soon(self._settle)
-            self._done.append(ticket)
+            self._done.append(answer)
         finally:
             self._tasks.pop(ticket, None)
 
@@ -354,7 +380,7 @@ class OnLoop(Handlers):
     def _settle(self) -> None:
         done, self._done = self._done, []
         with contextlib.suppress(_core.ForkedError):
-            self._dispatcher.settle(done)
+            self.tell(done)
 
     def _watch_loop(self) -> None:
         """Say once when a handler keeps the loop from turning: then all others stand still as well."""

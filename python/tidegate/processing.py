@@ -54,6 +54,9 @@ class ProcessingOptions(TypedDict, total=False):
     rate_limit: float | None
     min_in_flight: int | None
     dead_letter_limit: int | None
+    produce_to: str | None
+    transactional_id: str | None
+    transaction_interval: float
 
 
 DEFAULTS: ProcessingOptions = {
@@ -73,6 +76,9 @@ DEFAULTS: ProcessingOptions = {
     "rate_limit": None,
     "min_in_flight": None,
     "dead_letter_limit": None,
+    "produce_to": None,
+    "transactional_id": None,
+    "transaction_interval": 0.1,
 }
 """What `process` and `stream` take unless told otherwise."""
 
@@ -103,6 +109,9 @@ def process(
     rate_limit: float | None = None,
     min_in_flight: int | None = None,
     dead_letter_limit: int | None = None,
+    produce_to: str | None = None,
+    transactional_id: str | None = None,
+    transaction_interval: float = 0.1,
 ) -> Processing:
     """Handle the consumer's records in the background until `stop()`, `consumer.close()` or an error.
 
@@ -110,7 +119,7 @@ def process(
         consumer: subscribed or assigned, now or later. Nobody else may poll it meanwhile; its rebalance callbacks run in a
             thread of their own.
         handler: called with each Record. A plain function runs on `max_in_flight` threads; a coroutine function runs on the
-            event loop of the caller, if one runs, else on one of its own. What it returns is ignored.
+            event loop of the caller, if one runs, else on one of its own. What it returns is ignored, unless there is `produce_to`.
         order: what stays in order: `key` (records of one partition with the same key; records without a key have no order),
             `partition`, or `none`.
         max_in_flight: the most records with handlers at once.
@@ -133,6 +142,12 @@ def process(
         min_in_flight: let the number of records at once follow the service, between this and `max_in_flight`: more while handlers
             stay quick, fewer when they slow down or fail.
         dead_letter_limit: the most records that go to the dead-letter topic; one more ends the processing, unfinished.
+        produce_to: exactly-once. What the handler returns goes to this topic, in a transaction with the offset of what it handled:
+            bytes, a str, an Output, a list of these, or None for nothing. Readers with `isolation.level=read_committed` see the
+            outputs of each record once. Needs `transactional_id`.
+        transactional_id: the name of this member's producer: no other member may have it at the same time. Best the same after a
+            restart, which then need not wait 30 s for what a crash left open.
+        transaction_interval: the least seconds from one transaction to the next; outputs wait so long.
 
     A handler may raise `Retry(after=seconds)`. A BaseException that is no Exception (KeyboardInterrupt, SystemExit) ends the
     processing and leaves the record unfinished, and so does a handler that returns a coroutine or a generator, which nobody
@@ -161,6 +176,9 @@ def process(
         "rate_limit": rate_limit,
         "min_in_flight": min_in_flight,
         "dead_letter_limit": dead_letter_limit,
+        "produce_to": produce_to,
+        "transactional_id": transactional_id,
+        "transaction_interval": transaction_interval,
     }
     return begin(consumer, handler, options)
 
@@ -212,6 +230,11 @@ def dispatch(consumer: _core.Consumer, options: ProcessingOptions, records_each:
             f"dead_letter_topic: {letters!r} is one of the topics consumed, a failing record would come back for ever; "
             "name another topic"
         )
+    outputs = options["produce_to"]
+    if outputs is not None and not consumer.closed and outputs in consumer.subscription():
+        raise _core.ArgumentError(
+            f"produce_to: {outputs!r} is one of the topics consumed, every output would be handled again; name another topic"
+        )
     with _dispatchers_guard:
         known = _dispatchers.get(consumer)
         if known is not None and not known.is_stopping:
@@ -235,8 +258,14 @@ def dispatch(consumer: _core.Consumer, options: ProcessingOptions, records_each:
             rate_limit=options["rate_limit"],
             min_in_flight=options["min_in_flight"],
             dead_letter_limit=options["dead_letter_limit"],
+            transactional=_transactional(options),
         )
     return dispatcher
+
+
+def _transactional(options: ProcessingOptions) -> tuple[str, str, float] | None:
+    topic, name = options["produce_to"], options["transactional_id"]
+    return (topic, name, float(options["transaction_interval"])) if topic is not None and name is not None else None
 
 
 class Processing:
@@ -260,11 +289,18 @@ class Processing:
         self._stopped = threading.Event()
         self._exiting = False
         self._handlers: OnThreads | OnLoop
+        makes_outputs = options["produce_to"] is not None
         if is_coroutine_function(handler):
-            self._handlers = OnLoop(self, dispatcher, handler, options["give_up_on"], loop)
+            self._handlers = OnLoop(self, dispatcher, handler, options["give_up_on"], loop, makes_outputs)
         else:
             self._handlers = OnThreads(
-                self, dispatcher, handler, options["give_up_on"], options["max_in_flight"], most_at_once(options)
+                self,
+                dispatcher,
+                handler,
+                options["give_up_on"],
+                options["max_in_flight"],
+                most_at_once(options),
+                makes_outputs,
             )
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -308,7 +344,8 @@ class Processing:
 
     def ledger(self) -> dict[str, int]:
         """What became of everything received: `received` is the sum of `done`, `dead_lettered`, `stale` (given back at a revoke),
-        `returned` (given back at a stop), `queued`, `in_flight`, `retry_wait` and `dead_letters_pending`. `missing` is 0."""
+        `returned` (given back at a stop), `queued`, `in_flight`, `retry_wait`, `dead_letters_pending` and `outputs_pending`
+        (handled, waiting for their transaction). `missing` is 0."""
         return self._dispatcher.ledger()
 
     def __enter__(self) -> Processing:
@@ -382,7 +419,8 @@ def check_values(options: ProcessingOptions) -> None:
     _check_number("offset_map_bytes", options["offset_map_bytes"], 0, 65_536)
     _check_pace(options)
     _check_kinds(options["give_up_on"])
-    _check_topic(options["dead_letter_topic"])
+    _check_topic("dead_letter_topic", options["dead_letter_topic"])
+    _check_transactions(options)
     letters = options["dead_letter_topic"]
     if letters is not None and options["on_failure"] is not None:
         raise _core.ArgumentError(
@@ -430,9 +468,27 @@ def _check_kinds(value: object) -> None:
         raise _core.ArgumentTypeError(f"give_up_on: {value!r} is no tuple of exception classes; give (ValueError,), for example")
 
 
-def _check_topic(value: object) -> None:
+def _check_topic(name: str, value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value):
-        raise _core.ArgumentTypeError(f"dead_letter_topic: {value!r} is no topic; give its name, or None")
+        raise _core.ArgumentTypeError(f"{name}: {value!r} is no topic; give its name, or None")
+
+
+def _check_transactions(options: ProcessingOptions) -> None:
+    _check_topic("produce_to", options["produce_to"])
+    name: object = options["transactional_id"]
+    if name is not None and (not isinstance(name, str) or not name):
+        raise _core.ArgumentTypeError(f"transactional_id: {name!r} is no name; give a str, or None")
+    check_seconds("transaction_interval", options["transaction_interval"])
+    if options["produce_to"] is not None and name is None:
+        raise _core.ArgumentError(
+            "produce_to: outputs are sent in transactions, and there is no transactional_id; give one that no other member has"
+        )
+    if options["produce_to"] is None and name is not None:
+        raise _core.ArgumentError(
+            "transactional_id: there is no produce_to, so there is nothing to send in a transaction; give the topic of the outputs"
+        )
+    if name is None and options["transaction_interval"] != DEFAULTS["transaction_interval"]:
+        raise _core.ArgumentError("transaction_interval: there are no transactions; give produce_to and transactional_id")
 
 
 def _check_pace(options: ProcessingOptions) -> None:

@@ -64,6 +64,8 @@ def stream(consumer: _core.Consumer, *, drain: float = _DRAIN_S, **options: Any)
         raise _core.ArgumentTypeError(f"{sorted(unknown)[0]}: there is no such option; there are {', '.join(DEFAULTS)} and drain")
     check_seconds("drain", drain)
     merged: Any = {**DEFAULTS, **options}
+    if merged["produce_to"] is not None or merged["transactional_id"] is not None:
+        raise _core.ArgumentError("produce_to: the answers of a stream have no outputs; use process(), whose handlers return them")
     return Stream(consumer, merged, float(drain))
 
 

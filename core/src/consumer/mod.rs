@@ -24,7 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::batch::RecordBatch;
 use crate::checks::{ForkGuard, millis};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, IsolationLevel};
 use crate::consumer::hand::Hand;
 use crate::consumer::notices::Notices;
 use crate::error::{Error, Result};
@@ -37,6 +37,7 @@ use crate::shared::{AppEvent, Shared};
 use crate::source::Source;
 use crate::source::kafka::{self, Client, KafkaSource};
 use crate::stats::ConsumerStats;
+use crate::tracker::PartitionCell;
 
 pub use crate::consumer::listener::RebalanceListener;
 
@@ -123,6 +124,8 @@ pub struct Consumer {
     max_poll_records: usize,
     group_id: Option<String>,
     auto_commit: bool,
+    /// Offsets of transactions that are not over are waited for at an assignment (`isolation.level`).
+    read_committed: bool,
     /// How to reach the cluster, for a producer beside this consumer.
     reaching: Config,
     fork: ForkGuard,
@@ -160,6 +163,7 @@ impl Consumer {
         config.log_notes();
         let tuning = tuning::tune(&config);
         let reaching = config.reaching();
+        let read_committed = config.isolation_level == IsolationLevel::ReadCommitted;
         let waker = Arc::new(Waker::default());
         let source = KafkaSource::new(
             &tuning.native,
@@ -182,6 +186,7 @@ impl Consumer {
         };
         let (mut consumer, poller) = Consumer::with_source(source, parts);
         consumer.reaching = reaching;
+        consumer.read_committed = read_committed;
         consumer.start(poller)?;
         Ok(consumer)
     }
@@ -215,6 +220,7 @@ impl Consumer {
             max_poll_records: parts.max_poll_records,
             group_id: parts.group_id,
             auto_commit,
+            read_committed: true,
             reaching: Config::new(),
             fork: ForkGuard::new(),
             closed: Mutex::new(false),
@@ -569,6 +575,23 @@ impl Consumer {
 
     pub(crate) fn commits_by_itself(&self) -> bool {
         self.auto_commit
+    }
+
+    pub(crate) fn reads_committed(&self) -> bool {
+        self.read_committed
+    }
+
+    /// Waits until no commit is on its way.
+    pub(crate) fn await_commits(&self, timeout: Duration) -> Result<()> {
+        self.ask_within(timeout, "the commit", |reply| Command::AwaitCommits {
+            reply,
+        })
+    }
+
+    /// True when this cell is the one of a partition held now.
+    pub(crate) fn is_assigned(&self, cell: &Arc<PartitionCell>) -> bool {
+        let assigned = self.shared.assigned.read();
+        assigned.iter().any(|held| Arc::ptr_eq(held, cell))
     }
 
     pub(crate) fn is_closed(&self) -> bool {

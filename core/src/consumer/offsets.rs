@@ -97,6 +97,13 @@ impl Consumer {
                 "name at least one partition, or call commit()",
             ));
         }
+        if self.shared.is_transactional() {
+            return Err(Error::argument(
+                "offsets",
+                "the offsets of this consumer are committed with the transactions of process()",
+                "leave it to them, or use a consumer of its own",
+            ));
+        }
         let offsets: Vec<CommitOffset> =
             offsets.iter().map(commit_offset).collect::<Result<_>>()?;
         match timeout {

@@ -16,10 +16,12 @@ use crate::clock::Clock;
 use crate::consumer::Consumer;
 use crate::error::{Error, Result};
 use crate::log;
-use crate::parallel::engine::{Effects, Engine};
+use crate::parallel::engine::{Effects, Engine, Letter};
 use crate::parallel::ledger::Ledger;
 use crate::parallel::letters::Letters;
+use crate::parallel::outputs::Output;
 use crate::parallel::parts::{Ticket, Work, Works};
+use crate::parallel::transactions::Transactions;
 use crate::parallel::{OnFailure, ProcessOptions};
 
 /// While records wait here, their partitions may be revoked: so often is that looked for.
@@ -41,6 +43,8 @@ const ERROR_PAUSE: Duration = Duration::from_millis(200);
 pub enum Outcome {
     /// It is done.
     Done,
+    /// It is done, and these are to be sent in the transaction that commits it ([`ProcessOptions::exactly_once`]).
+    Produced(Vec<Output>),
     /// It failed.
     Failed {
         /// The kind of error, such as an exception's name; goes into the dead letter's headers.
@@ -88,18 +92,20 @@ pub struct Dispatcher {
     consumer: Arc<Consumer>,
     options: ProcessOptions,
     clock: Arc<dyn Clock>,
-    state: Mutex<Engine>,
+    pub(super) state: Mutex<Engine>,
     /// There may be something to take, or it is over.
-    work: Condvar,
+    pub(super) work: Condvar,
     /// There may be room for more, or it is over.
-    room: Condvar,
+    pub(super) room: Condvar,
     /// Something was settled.
-    settled: Condvar,
+    pub(super) settled: Condvar,
     stopping: AtomicBool,
     failure: Mutex<Option<Error>>,
     letters: Option<Arc<Letters>>,
+    /// Where transactions finish what is handled.
+    pub(super) transactions: Option<Transactions>,
     /// For delivery reports, which must not keep it alive.
-    me: Weak<Dispatcher>,
+    pub(super) me: Weak<Dispatcher>,
     intake: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -120,7 +126,30 @@ impl Dispatcher {
     /// [`Error::Argument`] for options that cannot be, [`Error::Closed`].
     pub fn start(consumer: Arc<Consumer>, options: ProcessOptions) -> Result<Arc<Dispatcher>> {
         options.check()?;
+        let transactions = options
+            .exactly_once
+            .as_ref()
+            .map(|exactly_once| exactly_once.transactions(&consumer))
+            .transpose()?;
+        Dispatcher::start_with(consumer, options, transactions)
+    }
+
+    /// As [`Dispatcher::start`], with transactions as a test plays them.
+    pub(super) fn start_with(
+        consumer: Arc<Consumer>,
+        options: ProcessOptions,
+        transactions: Option<Transactions>,
+    ) -> Result<Arc<Dispatcher>> {
         consumer.open()?;
+        if transactions.is_some() {
+            consumer.shared().set_transactional();
+        } else if consumer.shared().is_transactional() {
+            return Err(Error::argument(
+                "exactly_once",
+                "transactions have committed the offsets of this consumer, and a plain commit may not follow them",
+                "close it and make a new one, or go on with exactly_once",
+            ));
+        }
         let letters = match &options.on_failure {
             OnFailure::DeadLetter { producer, topic } => Some(Arc::new(Letters::new(
                 producer.clone(),
@@ -133,7 +162,12 @@ impl Dispatcher {
         let random = std::hash::RandomState::new().hash_one(0);
         let dispatcher = Arc::new_cyclic(|me| Dispatcher {
             me: Weak::clone(me),
-            state: Mutex::new(Engine::new(&options, random, consumer.clock().now_us())),
+            state: Mutex::new(Engine::new(
+                &options,
+                transactions.is_some(),
+                random,
+                consumer.clock().now_us(),
+            )),
             clock: consumer.clock(),
             work: Condvar::new(),
             room: Condvar::new(),
@@ -141,6 +175,7 @@ impl Dispatcher {
             stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
             letters,
+            transactions,
             intake: Mutex::new(None),
             consumer,
             options,
@@ -156,6 +191,10 @@ impl Dispatcher {
                 timeout_ms: 0,
             })?;
         *dispatcher.intake.lock() = Some(thread);
+        if let Err(error) = dispatcher.begin_transactions() {
+            dispatcher.fail(error.clone());
+            return Err(error);
+        }
         Ok(dispatcher)
     }
 
@@ -273,15 +312,33 @@ impl Dispatcher {
         self.work.notify_all();
         self.room.notify_one();
         self.settled.notify_all();
+        self.note_pending(&state);
         drop(state);
         self.carry_out(effects);
+    }
+
+    /// Tells the transactions' thread what waits for it.
+    fn note_pending(&self, state: &Engine) {
+        if let Some(transactions) = &self.transactions {
+            transactions.note(state.pending());
+        }
     }
 
     fn carry_out(&self, effects: Effects) {
         for line in effects.lines {
             log::warn(format_args!("{line}"));
         }
-        if let Some(way) = &self.letters {
+        if let Some(way) = &self.letters
+            && self.transactions.is_some()
+        {
+            let copied = |letter: Letter| way.copy(&letter).map(|copy| (letter, copy));
+            let copies: Vec<_> = effects.letters.into_iter().filter_map(copied).collect();
+            let mut state = self.state.lock();
+            for (letter, copy) in copies {
+                state.copied(letter, copy);
+            }
+            self.note_pending(&state);
+        } else if let Some(way) = &self.letters {
             for letter in effects.letters {
                 way.send(&self.me, letter);
             }
@@ -348,6 +405,9 @@ impl Dispatcher {
 
     fn end(&self) {
         self.stopping.store(true, Ordering::Release);
+        if let Some(transactions) = &self.transactions {
+            transactions.wake();
+        }
         self.work.notify_all();
         self.room.notify_all();
         self.settled.notify_all();
@@ -370,7 +430,11 @@ impl Dispatcher {
         }
         let mut state = self.state.lock();
         state.state.drop_all_waiting();
-        let busy = |ledger: Ledger| ledger.in_flight > 0 || ledger.dead_letters_pending > 0;
+        let busy = |ledger: Ledger| {
+            let told = ledger.dead_letters_pending + ledger.outputs_pending;
+            ledger.in_flight > 0
+                || (told > 0 && self.transactions.as_ref().is_none_or(Transactions::goes_on))
+        };
         while busy(state.ledger()) {
             let until = deadline.min(Instant::now() + LOOK);
             self.settled.wait_until(&mut state, until);
@@ -382,9 +446,13 @@ impl Dispatcher {
             // A retry that was asked for meanwhile has no time left.
             state.state.drop_all_waiting();
         }
-        let ledger = state.ledger();
         drop(state);
-        if self.consumer.commits_by_itself() && self.consumer.group_id().is_some() {
+        self.end_transactions(deadline);
+        let ledger = self.ledger();
+        if self.transactions.is_none()
+            && self.consumer.commits_by_itself()
+            && self.consumer.group_id().is_some()
+        {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.consumer.commit(left.max(LEAST_COMMIT_WAIT)) {
                 // A closed consumer has committed.

@@ -10,7 +10,9 @@ use crate::batch::RecordBatch;
 use crate::error::Error;
 use crate::parallel::dispatcher::Outcome;
 use crate::parallel::ledger::Ledger;
+use crate::parallel::outputs::Output;
 use crate::parallel::parts::{Answer, Ticket, Work, Works};
+use crate::parallel::pending::{Attempt, Finished, Pending};
 use crate::parallel::state::{Fill, Limits, State};
 use crate::parallel::{OnFailure, OnLimit, ProcessOptions};
 
@@ -64,6 +66,9 @@ pub(crate) struct Engine {
     pub(crate) state: State,
     options: ProcessOptions,
     fate: Fate,
+    /// What is handled is finished by a transaction.
+    is_transactional: bool,
+    pending: Pending,
     random: u64,
 }
 
@@ -72,7 +77,13 @@ fn micros(duration: Duration) -> u64 {
 }
 
 impl Engine {
-    pub(crate) fn new(options: &ProcessOptions, random: u64, now_us: u64) -> Engine {
+    /// `is_transactional`: what is handled is finished by transactions that somebody else makes.
+    pub(crate) fn new(
+        options: &ProcessOptions,
+        is_transactional: bool,
+        random: u64,
+        now_us: u64,
+    ) -> Engine {
         let limits = Limits {
             attempt_us: options.attempt_timeout.map(micros),
             least_in_flight: options.min_in_flight,
@@ -85,6 +96,8 @@ impl Engine {
                 OnFailure::Skip => Fate::Skip,
                 OnFailure::DeadLetter { .. } => Fate::DeadLetter,
             },
+            is_transactional,
+            pending: Pending::default(),
             options: options.clone(),
             random,
         }
@@ -107,13 +120,14 @@ impl Engine {
     pub(crate) fn room(&mut self) -> usize {
         self.state.drop_stale();
         let ledger = self.state.ledger();
-        let waiting = (ledger.queued + ledger.retry_wait + ledger.dead_letters_pending) as usize;
+        let waiting = ledger.queued + ledger.retry_wait + ledger.dead_letters_pending;
+        let waiting = (waiting + ledger.outputs_pending) as usize;
         let most = match self.state.is_map_pressing(self.options.offset_map_bytes) {
             // The fewer records are unfinished, the fewer pieces a map has.
             true => self.options.max_queued.min(self.options.max_in_flight),
             false => self.options.max_queued,
         };
-        match self.state.held_bytes() < self.options.max_bytes {
+        match self.state.held_bytes() + self.pending.bytes() < self.options.max_bytes {
             true => most.saturating_sub(waiting),
             false => 0,
         }
@@ -185,7 +199,21 @@ impl Engine {
         let (kind, text, is_retriable, retry_after) = match outcome {
             Outcome::Done => {
                 self.state.note_pace(ticket, true, now_us);
-                self.state.answer(ticket, Answer::Done);
+                self.done(ticket, Vec::new());
+                return;
+            }
+            Outcome::Produced(outputs) if self.is_transactional || outputs.is_empty() => {
+                self.state.note_pace(ticket, true, now_us);
+                self.done(ticket, outputs);
+                return;
+            }
+            Outcome::Produced(_) => {
+                effects.end.get_or_insert(Error::argument(
+                    "outcome",
+                    "a handler has made outputs, and there is no transaction to send them in",
+                    "set ProcessOptions::exactly_once, or send them with a producer",
+                ));
+                self.state.answer(ticket, Answer::Return);
                 return;
             }
             Outcome::Unfinished => {
@@ -230,6 +258,67 @@ impl Engine {
         self.failed(ticket, reason, effects);
     }
 
+    /// A record is handled: finished, or to be finished by the transaction of its outputs.
+    fn done(&mut self, ticket: Ticket, outputs: Vec<Output>) {
+        if !self.is_transactional {
+            self.state.answer(ticket, Answer::Done);
+            return;
+        }
+        let Some(work) = self.state.work(ticket) else {
+            return;
+        };
+        if self.state.answer(ticket, Answer::Finish) {
+            self.pending.push(Finished {
+                ticket,
+                batch: work.batch,
+                row: work.row,
+                outputs,
+                is_dead_letter: false,
+            });
+        }
+    }
+
+    /// A record that failed for good is to be finished by the transaction of its copy.
+    pub(crate) fn copied(&mut self, (ticket, work, _): Letter, copy: Output) {
+        self.pending.push(Finished {
+            ticket,
+            batch: work.batch,
+            row: work.row,
+            outputs: vec![copy],
+            is_dead_letter: true,
+        });
+    }
+
+    /// How many records wait for a transaction that has not begun.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// True when a revoke waits for a transaction, or for handlers.
+    pub(crate) fn is_being_revoked(&self) -> bool {
+        self.state.is_being_revoked()
+    }
+
+    /// What may go in a transaction now, with maps of at most `map_bytes`; see [`Pending`].
+    pub(crate) fn begin(&mut self, map_bytes: usize) -> Attempt {
+        self.pending.begin(&mut self.state, map_bytes)
+    }
+
+    /// The transaction is committed.
+    pub(crate) fn committed(&mut self, attempt: Attempt) {
+        self.pending.committed(attempt, &mut self.state);
+    }
+
+    /// The transaction is aborted; what was to be part of it waits for the next one.
+    pub(crate) fn aborted(&mut self, attempt: Attempt) {
+        self.pending.aborted(attempt);
+    }
+
+    /// No transaction comes any more: what waits for one is given back unfinished.
+    pub(crate) fn drop_pending(&mut self) {
+        self.pending.drop_all(&mut self.state);
+    }
+
     /// A record has failed for good.
     fn failed(&mut self, ticket: Ticket, reason: Reason, effects: &mut Effects) {
         let Some(work) = self.state.work(ticket) else {
@@ -250,7 +339,7 @@ impl Engine {
                 effects
                     .lines
                     .push(format!("{place} was not handled and is skipped: {reason}"));
-                self.state.answer(ticket, Answer::Done);
+                self.done(ticket, Vec::new());
             }
             Fate::DeadLetter if self.is_full() => {
                 let limit = self.options.dead_letter_limit.unwrap_or_default();

@@ -18,8 +18,11 @@ use crate::consumer::Consumer;
 use crate::error::{Error, Result};
 use crate::parallel::ProcessOptions;
 use crate::parallel::dispatcher::{Dispatcher, Outcome};
+use crate::parallel::outputs::IntoOutputs;
 use crate::parallel::parts::{Ticket, Works};
-use crate::parallel::process::{HandlerError, Processing, panicked};
+use crate::parallel::process::{
+    HandlerError, Processing, outputs_are_not_wanted, outputs_have_a_way, panicked,
+};
 use crate::record::OwnedRecord;
 
 /// The most futures that are made at a time.
@@ -51,14 +54,14 @@ impl Drop for Answering {
 /// A handler's future; a panic is a failure.
 struct Caught<F>(Pin<Box<F>>);
 
-impl<F: Future<Output = Result<(), HandlerError>>> Future for Caught<F> {
+impl<F: Future<Output = Result<O, HandlerError>>, O: IntoOutputs> Future for Caught<F> {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
         let polled = catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)));
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(Ok(()))) => Poll::Ready(Outcome::Done),
+            Ok(Poll::Ready(Ok(made))) => Poll::Ready(Outcome::Produced(made.into_outputs())),
             Ok(Poll::Ready(Err(error))) => Poll::Ready(error.into()),
             Err(panic) => Poll::Ready(panicked(panic.as_ref())),
         }
@@ -186,6 +189,39 @@ impl Consumer {
         H: Fn(OwnedRecord) -> F + Send + 'static,
         F: Future<Output = Result<(), HandlerError>> + Send + 'static,
     {
+        outputs_are_not_wanted(&options)?;
+        self.run_futures(options, handler)
+    }
+
+    /// As [`Consumer::process_to`], with handlers that are futures: see [`Consumer::process_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::process_to`].
+    pub fn process_async_to<H, F, O>(
+        self: &Arc<Self>,
+        options: ProcessOptions,
+        handler: H,
+    ) -> Result<Processing>
+    where
+        H: Fn(OwnedRecord) -> F + Send + 'static,
+        F: Future<Output = Result<O, HandlerError>> + Send + 'static,
+        O: IntoOutputs,
+    {
+        outputs_have_a_way(&options)?;
+        self.run_futures(options, handler)
+    }
+
+    fn run_futures<H, F, O>(
+        self: &Arc<Self>,
+        options: ProcessOptions,
+        handler: H,
+    ) -> Result<Processing>
+    where
+        H: Fn(OwnedRecord) -> F + Send + 'static,
+        F: Future<Output = Result<O, HandlerError>> + Send + 'static,
+        O: IntoOutputs,
+    {
         let (jobs, queue) = unbounded();
         let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let spawning = jobs.clone();
@@ -197,7 +233,7 @@ impl Consumer {
             });
             task.wake();
         };
-        let mut processing = self.process_with(options, spawn, handler)?;
+        let mut processing = self.spawn_futures(options, spawn, handler)?;
         processing.pool = Some(Pool {
             jobs,
             threads: count,
@@ -226,6 +262,43 @@ impl Consumer {
         S: Fn(HandlerFuture) + Send + 'static,
         H: Fn(OwnedRecord) -> F + Send + 'static,
         F: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        outputs_are_not_wanted(&options)?;
+        self.spawn_futures(options, spawn, handler)
+    }
+
+    /// As [`Consumer::process_to`], with `spawn` to run each future: see [`Consumer::process_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::process_to`].
+    pub fn process_with_to<S, H, F, O>(
+        self: &Arc<Self>,
+        options: ProcessOptions,
+        spawn: S,
+        handler: H,
+    ) -> Result<Processing>
+    where
+        S: Fn(HandlerFuture) + Send + 'static,
+        H: Fn(OwnedRecord) -> F + Send + 'static,
+        F: Future<Output = Result<O, HandlerError>> + Send + 'static,
+        O: IntoOutputs,
+    {
+        outputs_have_a_way(&options)?;
+        self.spawn_futures(options, spawn, handler)
+    }
+
+    fn spawn_futures<S, H, F, O>(
+        self: &Arc<Self>,
+        options: ProcessOptions,
+        spawn: S,
+        handler: H,
+    ) -> Result<Processing>
+    where
+        S: Fn(HandlerFuture) + Send + 'static,
+        H: Fn(OwnedRecord) -> F + Send + 'static,
+        F: Future<Output = Result<O, HandlerError>> + Send + 'static,
+        O: IntoOutputs,
     {
         let dispatcher = Dispatcher::start(Arc::clone(self), options)?;
         let feeding = Arc::clone(&dispatcher);

@@ -24,6 +24,8 @@ pub struct Ledger {
     pub retry_wait: u64,
     /// On their way to the dead-letter topic now.
     pub dead_letters_pending: u64,
+    /// Handled, and waiting for the transaction of their outputs and offsets now; see [`ExactlyOnce`](super::ExactlyOnce).
+    pub outputs_pending: u64,
     /// Beside the account: handlers that have run over their time, all in all.
     pub timed_out: u64,
     /// Beside the account: those of them that have not returned yet.
@@ -38,9 +40,9 @@ impl Ledger {
         self.received as i64 - (settled + self.unfinished()) as i64
     }
 
-    /// Every count with its name; the first is the sum of the next nine.
+    /// Every count with its name; the first is the sum of the next ten.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 12] {
+    pub fn counts(&self) -> [(&'static str, u64); 13] {
         [
             ("received", self.received),
             ("done", self.done),
@@ -52,6 +54,7 @@ impl Ledger {
             ("in_flight", self.in_flight),
             ("retry_wait", self.retry_wait),
             ("dead_letters_pending", self.dead_letters_pending),
+            ("outputs_pending", self.outputs_pending),
             ("timed_out", self.timed_out),
             ("overdue", self.overdue),
         ]
@@ -60,6 +63,7 @@ impl Ledger {
     /// Records that are not settled yet.
     #[must_use]
     pub fn unfinished(&self) -> u64 {
-        self.queued + self.in_flight + self.retry_wait + self.dead_letters_pending
+        let waiting = self.queued + self.retry_wait + self.dead_letters_pending;
+        waiting + self.in_flight + self.outputs_pending
     }
 }

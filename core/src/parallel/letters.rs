@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::log;
 use crate::parallel::dispatcher::Dispatcher;
 use crate::parallel::engine::{Letter, Reason};
+use crate::parallel::outputs::Output;
 use crate::producer::{Producer, ProducerRecord};
 use crate::record::Record;
 
@@ -65,6 +66,18 @@ impl Letters {
         for copy in due {
             self.try_send(dispatcher, copy.letter, copy.refusals);
         }
+    }
+
+    /// The copy as an output, for a transaction.
+    pub(crate) fn copy(&self, (_, work, reason): &Letter) -> Option<Output> {
+        let record = work.batch.get(work.row)?;
+        let own = record
+            .headers()
+            .map(|header| (header.name().to_string(), header.value.map(<[u8]>::to_vec)));
+        let added = self.headers(&record, reason);
+        let added = added.map(|(name, text)| (name.to_string(), Some(text.into_bytes())));
+        let copy = record.value().map_or_else(Output::tombstone, Output::new);
+        Some(copy.topic(&self.topic).headers(own.chain(added)))
     }
 
     fn try_send(self: &Arc<Self>, dispatcher: &Weak<Dispatcher>, letter: Letter, refusals: u32) {

@@ -7,17 +7,21 @@
 
 mod dispatcher;
 mod engine;
+mod exactly_once;
 mod futures;
 mod ledger;
 mod letters;
+mod outputs;
 mod pace;
 pub(crate) mod parts;
+mod pending;
 mod process;
 #[cfg(any(test, feature = "simulator"))]
 mod simulation;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 use std::time::Duration;
 
@@ -27,8 +31,10 @@ use crate::producer::Producer;
 
 pub use crate::offset_map::{LONGEST_MAP_BYTES, OffsetMap, OffsetMapError};
 pub use dispatcher::{Dispatcher, Outcome, StopReport};
+pub use exactly_once::ExactlyOnce;
 pub use futures::HandlerFuture;
 pub use ledger::Ledger;
+pub use outputs::{IntoOutputs, Output};
 pub use parts::{Ticket, Work, Works};
 pub use process::{HandlerError, Processing};
 #[cfg(any(test, feature = "simulator"))]
@@ -144,6 +150,9 @@ pub struct ProcessOptions {
     pub dead_letter_limit: Option<u64>,
     /// What happens when that is not enough.
     pub on_limit: OnLimit,
+    /// Outputs of handlers and the offsets of what they handled are committed together, by transactions: see
+    /// [`Consumer::process_to`](crate::Consumer::process_to).
+    pub exactly_once: Option<ExactlyOnce>,
 }
 
 impl Default for ProcessOptions {
@@ -168,6 +177,7 @@ impl Default for ProcessOptions {
             retry_after_holds_all: false,
             dead_letter_limit: None,
             on_limit: OnLimit::Stop,
+            exactly_once: None,
         }
     }
 }
@@ -261,7 +271,9 @@ impl ProcessOptions {
         if let OnFailure::DeadLetter { topic, .. } = &self.on_failure {
             crate::checks::topic_name(topic)?;
         }
-        Ok(())
+        self.exactly_once
+            .as_ref()
+            .map_or(Ok(()), |exactly_once| exactly_once.check(&self.on_failure))
     }
 
     /// The pause before attempt `attempt` (the second is 1), with `jitter` between 0 and 1.

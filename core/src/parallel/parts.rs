@@ -132,6 +132,8 @@ pub(super) enum Stage {
     RetryWait,
     /// On its way to the dead-letter topic.
     DeadLetter,
+    /// Handled; its outputs and its offset wait for a transaction.
+    Finished,
     /// No record any more: its handler has run over its time and has not returned. Its shard waits for that.
     Overdue,
 }
@@ -218,6 +220,8 @@ pub(crate) enum Answer {
     Retry { due_us: u64, park: bool },
     /// Failed for good: its copy goes to the dead-letter topic, and its shard goes on.
     DeadLetter,
+    /// Handled: it waits for the transaction of its outputs, and its shard goes on.
+    Finish,
     /// Neither done nor failed: it is given back and comes again after a restart.
     Return,
 }

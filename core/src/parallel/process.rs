@@ -12,6 +12,7 @@ use crate::parallel::ProcessOptions;
 use crate::parallel::dispatcher::{Dispatcher, Outcome, StopReport};
 use crate::parallel::futures::Pool;
 use crate::parallel::ledger::Ledger;
+use crate::parallel::outputs::IntoOutputs;
 use crate::parallel::parts::Works;
 use crate::record::Record;
 
@@ -134,6 +135,81 @@ impl Consumer {
     where
         F: Fn(&Record<'_>) -> Result<(), HandlerError> + Send + Sync + 'static,
     {
+        outputs_are_not_wanted(&options)?;
+        self.process_on_threads(options, move |record| {
+            handler(record).map(|()| Outcome::Done)
+        })
+    }
+
+    /// As [`Consumer::process`], exactly once: what handlers return and the offsets of what they handled are committed together, by
+    /// transactions ([`ProcessOptions::exactly_once`], which must be set). Whoever reads the outputs with
+    /// `isolation.level=read_committed` sees those of each record once, whatever is killed or rebalanced meanwhile. Handlers run at
+    /// least once: after a crash, or when partitions were taken away before their transaction, they are called again.
+    ///
+    /// Dead letters are part of the same transactions. A record is `done` when its transaction is committed.
+    ///
+    /// ```
+    /// # fn main() -> tidegate::Result<()> {
+    /// # let broker = tidegate::embedded::Broker::with_topics(&[("tasks", 2), ("answers", 2)])?;
+    /// # let config = tidegate::Config::new().with("bootstrap.servers", broker.bootstrap_servers());
+    /// # let producer = tidegate::Producer::new(&config)?;
+    /// # for task in 0..10 {
+    /// #     producer.send(&tidegate::ProducerRecord::new("tasks").key(&format!("{}", task % 3)).value("work"))?;
+    /// # }
+    /// # producer.flush(std::time::Duration::from_secs(10))?;
+    /// # let config = config.with("group.id", "g").with("auto.offset.reset", "earliest");
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use tidegate::parallel::{ExactlyOnce, Output};
+    /// use tidegate::{Consumer, ProcessOptions};
+    ///
+    /// let consumer = Arc::new(Consumer::new(&config)?);
+    /// consumer.subscribe(&["tasks"])?;
+    /// let mut options = ProcessOptions::default();
+    /// options.exactly_once = Some(ExactlyOnce::new(&consumer, "assessor-1", "answers")?);
+    /// let processing = consumer.process_to(options, |record| {
+    ///     Ok(Output::new(record.value().unwrap_or_default()).header("from", "assessor"))
+    /// })?;
+    /// # let start = std::time::Instant::now();
+    /// # while processing.ledger().done < 10 {
+    /// #     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", processing.ledger());
+    /// #     std::thread::yield_now();
+    /// # }
+    /// let report = processing.stop(Duration::from_secs(10))?;
+    /// assert!(report.is_drained);
+    /// # consumer.close(Duration::from_secs(10))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Dispatcher::start`]; [`Error::Argument`] without [`ProcessOptions::exactly_once`]. What ends the processing later
+    /// comes from [`Processing::wait`]: a producer that is fenced, or an output that no broker takes.
+    pub fn process_to<F, O>(
+        self: &Arc<Self>,
+        options: ProcessOptions,
+        handler: F,
+    ) -> Result<Processing>
+    where
+        F: Fn(&Record<'_>) -> Result<O, HandlerError> + Send + Sync + 'static,
+        O: IntoOutputs,
+    {
+        outputs_have_a_way(&options)?;
+        self.process_on_threads(options, move |record| {
+            let made = handler(record)?;
+            Ok(Outcome::Produced(made.into_outputs()))
+        })
+    }
+
+    fn process_on_threads<F>(
+        self: &Arc<Self>,
+        options: ProcessOptions,
+        handler: F,
+    ) -> Result<Processing>
+    where
+        F: Fn(&Record<'_>) -> Result<Outcome, HandlerError> + Send + Sync + 'static,
+    {
         let threads = options.max_in_flight;
         // A thread may have several records of a quick handler, of which one is being handled. Not where each is timed or counted.
         let is_paced = options.attempt_timeout.is_some()
@@ -167,11 +243,35 @@ impl Consumer {
     }
 }
 
+/// Handlers that make no outputs need no transactions: they were meant for others.
+pub(super) fn outputs_are_not_wanted(options: &ProcessOptions) -> Result<()> {
+    match options.exactly_once {
+        None => Ok(()),
+        Some(_) => Err(Error::argument(
+            "exactly_once",
+            "these handlers make no outputs",
+            "use process_to() and its like, whose handlers return them",
+        )),
+    }
+}
+
+/// Handlers that make outputs need somebody who sends them.
+pub(super) fn outputs_have_a_way(options: &ProcessOptions) -> Result<()> {
+    match options.exactly_once {
+        Some(_) => Ok(()),
+        None => Err(Error::argument(
+            "exactly_once",
+            "there is no transaction to send outputs in",
+            "set it to ExactlyOnce::new(...), or use process() and a producer",
+        )),
+    }
+}
+
 /// A thread's life.
 fn work(
     dispatcher: &Dispatcher,
     at_once: usize,
-    handler: &dyn Fn(&Record<'_>) -> Result<(), HandlerError>,
+    handler: &dyn Fn(&Record<'_>) -> Result<Outcome, HandlerError>,
 ) {
     let mut most = 1;
     let mut slowest = Duration::ZERO;
@@ -197,11 +297,11 @@ fn work(
 }
 
 fn handle(
-    handler: &dyn Fn(&Record<'_>) -> Result<(), HandlerError>,
+    handler: &dyn Fn(&Record<'_>) -> Result<Outcome, HandlerError>,
     record: &Record<'_>,
 ) -> Outcome {
     match catch_unwind(AssertUnwindSafe(|| handler(record))) {
-        Ok(Ok(())) => Outcome::Done,
+        Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => error.into(),
         Err(panic) => panicked(panic.as_ref()),
     }

@@ -16,7 +16,10 @@ use crate::parallel::ProcessOptions;
 use crate::parallel::dispatcher::Outcome;
 use crate::parallel::engine::{Effects, Engine, Letter};
 use crate::parallel::ledger::Ledger;
+use crate::parallel::outputs::Output;
 use crate::parallel::parts::{Ticket, Work, Works};
+#[cfg(test)]
+use crate::parallel::pending::Attempt;
 use crate::partition::TopicPartition;
 use crate::source::{CommitOffset, RequestId};
 use crate::tracker::{CellState, PartitionCell};
@@ -82,6 +85,8 @@ struct Log {
 pub struct Simulation {
     options: ProcessOptions,
     dead_letters: bool,
+    /// What is handled is finished by transactions of the test.
+    transactional: bool,
     engine: Engine,
     assignment: Assignment,
     now_us: u64,
@@ -110,9 +115,10 @@ impl Simulation {
     pub fn new(options: ProcessOptions, dead_letters: bool) -> Result<Simulation> {
         options.check()?;
         Ok(Simulation {
-            engine: Simulation::engine(&options, dead_letters, 0),
+            engine: Simulation::engine(&options, dead_letters, false, 0),
             options,
             dead_letters,
+            transactional: false,
             assignment: Assignment::default(),
             now_us: 0,
             requests: 0,
@@ -128,8 +134,13 @@ impl Simulation {
         })
     }
 
-    fn engine(options: &ProcessOptions, dead_letters: bool, now_us: u64) -> Engine {
-        let engine = Engine::new(options, 0, now_us);
+    fn engine(
+        options: &ProcessOptions,
+        dead_letters: bool,
+        transactional: bool,
+        now_us: u64,
+    ) -> Engine {
+        let engine = Engine::new(options, transactional, 0, now_us);
         match dead_letters {
             true => engine.with_dead_letters(),
             false => engine,
@@ -211,7 +222,12 @@ impl Simulation {
 
     /// The process dies, and another one begins, with nothing assigned yet. What was committed and produced stays.
     pub fn crash(&mut self) {
-        self.engine = Simulation::engine(&self.options, self.dead_letters, self.now_us);
+        self.engine = Simulation::engine(
+            &self.options,
+            self.dead_letters,
+            self.transactional,
+            self.now_us,
+        );
         self.assignment = Assignment::default();
         self.pending.clear();
         self.ended = None;
@@ -316,6 +332,11 @@ impl Simulation {
 
     fn confirm_dead_letters(&mut self) {
         for (ticket, work, reason) in std::mem::take(&mut self.pending) {
+            if self.transactional {
+                let copy = Output::new(reason.text.as_str()).topic("dead");
+                self.engine.copied((ticket, work, reason), copy);
+                continue;
+            }
             if let Some(record) = work.batch.get(work.row) {
                 self.sent.push(DeadLetter {
                     partition: record.partition(),
@@ -345,7 +366,7 @@ impl Simulation {
         let (offsets, left_out) = self.assignment.uncommitted(only, map_bytes);
         self.maps_left_out += left_out;
         self.requests += 1;
-        if self.outage {
+        if self.outage || self.transactional {
             return false;
         }
         for offset in offsets {
@@ -407,6 +428,37 @@ impl Simulation {
     #[must_use]
     pub fn failure(&self) -> Option<&Error> {
         self.ended.as_ref()
+    }
+
+    /// From now on the test makes transactions, and nothing else commits. Before anything is assigned.
+    #[cfg(test)]
+    pub(crate) fn make_transactional(&mut self) {
+        self.transactional = true;
+        self.crash();
+    }
+
+    /// What may go in a transaction now.
+    #[cfg(test)]
+    pub(crate) fn begin_transaction(&mut self) -> Attempt {
+        self.engine.begin(self.options.offset_map_bytes)
+    }
+
+    /// The broker has committed these offsets of a transaction.
+    #[cfg(test)]
+    pub(crate) fn offsets_committed(&mut self, offsets: &[crate::partition::OffsetAndMetadata]) {
+        for offset in offsets {
+            let number = offset.partition.partition;
+            self.set_committed(number, offset.offset, offset.metadata.as_deref());
+        }
+    }
+
+    /// The member hears what became of its transaction.
+    #[cfg(test)]
+    pub(crate) fn end_transaction(&mut self, attempt: Attempt, is_committed: bool) {
+        match is_committed {
+            true => self.engine.committed(attempt),
+            false => self.engine.aborted(attempt),
+        }
     }
 
     /// What the engine takes beside the records.

@@ -24,7 +24,7 @@ use crate::parallel::ledger::Ledger;
 use crate::parallel::pace::{Budget, Throttle};
 use crate::parallel::parts::{Hashed, Held, Lane, NONE, Shard, Slot, Stage};
 use crate::partition::TopicPartition;
-use crate::tracker::PartitionCell;
+use crate::tracker::{CellState, PartitionCell};
 
 /// How fast records are handed out, and for how long.
 #[derive(Debug, Clone, Copy, Default)]
@@ -341,6 +341,13 @@ impl State {
                 |ledger| &mut ledger.stale,
             );
         }
+    }
+
+    /// True when somebody waits for records of a partition that is being taken away.
+    pub(crate) fn is_being_revoked(&self) -> bool {
+        let is_waited_for =
+            |lane: &Lane| lane.cell.state() == CellState::Revoking && lane.cell.has_in_hand();
+        self.lanes.iter().any(is_waited_for)
     }
 
     /// Gives back everything that waits.

@@ -2,7 +2,9 @@
 
 mod futures;
 mod pacing;
+mod scripted;
 mod stories;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

@@ -191,6 +191,11 @@ impl State {
                 self.ledger.in_flight -= 1;
                 self.ledger.dead_letters_pending += 1;
             }
+            Answer::Finish => {
+                entry.stage = Stage::Finished;
+                self.ledger.in_flight -= 1;
+                self.ledger.outputs_pending += 1;
+            }
             Answer::Retry { due_us, park } => {
                 entry.stage = Stage::RetryWait;
                 entry.attempts += 1;
@@ -240,6 +245,43 @@ impl State {
         true
     }
 
+    /// True while a record waits for a transaction, as handled or on its way to the dead-letter topic.
+    fn waits_for_transaction(&self, ticket: Ticket) -> Option<Stage> {
+        let entry = self.slots.get(ticket.slot as usize)?;
+        let waits = matches!(entry.stage, Stage::Finished | Stage::DeadLetter);
+        (entry.life == ticket.life && waits).then_some(entry.stage)
+    }
+
+    fn leave_transaction(&mut self, stage: Stage) {
+        match stage {
+            Stage::DeadLetter => self.ledger.dead_letters_pending -= 1,
+            _ => self.ledger.outputs_pending -= 1,
+        }
+    }
+
+    /// The transaction of these records is committed, and their offsets with it.
+    pub(crate) fn transacted(&mut self, tickets: impl Iterator<Item = Ticket>) {
+        for ticket in tickets {
+            if let Some(stage) = self.waits_for_transaction(ticket) {
+                self.leave_transaction(stage);
+                self.finish(ticket.slot, stage == Stage::DeadLetter);
+            }
+        }
+        self.flush_rows(true);
+    }
+
+    /// A record that waits for a transaction will not be part of one: its partition was taken away, or the application stops.
+    pub(crate) fn untransacted(&mut self, ticket: Ticket, is_stale: bool) {
+        if let Some(stage) = self.waits_for_transaction(ticket) {
+            self.leave_transaction(stage);
+            match is_stale {
+                true => self.ledger.stale += 1,
+                false => self.ledger.returned += 1,
+            }
+            self.give_back(ticket.slot);
+        }
+    }
+
     fn entry(&mut self, ticket: Ticket, stage: Stage) -> Option<&mut Slot> {
         self.slots
             .get_mut(ticket.slot as usize)
@@ -256,6 +298,11 @@ impl State {
     /// Acknowledges what was answered as done since the last time, range by range, and counts it: as stale where the partition was
     /// taken away meanwhile.
     pub(crate) fn flush(&mut self) {
+        self.flush_rows(false);
+    }
+
+    /// As [`State::flush`]; what `is_committed` counts as done wherever its partition is now.
+    fn flush_rows(&mut self, is_committed: bool) {
         let mut done = std::mem::take(&mut self.done);
         done.sort_unstable();
         for rows in done.chunk_by(|a, b| (a.0, a.2) == (b.0, b.2) && a.1 + 1 == b.1) {
@@ -266,6 +313,7 @@ impl State {
             let range = first as usize..first as usize + rows.len();
             let stale = match held.records.acknowledge_rows(range.clone()) {
                 Ok(()) => 0,
+                Err(_) if is_committed => 0,
                 // Of which rows only each of them can tell; once more is harmless.
                 Err(_) => range
                     .filter(|row| held.records.acknowledge_rows(*row..row + 1).is_err())
