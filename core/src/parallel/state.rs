@@ -113,11 +113,14 @@ impl State {
         self.bytes
     }
 
-    /// When time alone makes something happen: a retry, an attempt over its time, or what waits may be handed out again.
-    pub(crate) fn next_due_us(&self) -> Option<u64> {
-        let timer = self.timers.peek().map(|Reverse((due_us, _, _))| *due_us);
-        let held = self.held_until_us().filter(|_| self.may_hand_out());
-        timer.into_iter().chain(held).min()
+    /// When the next retry is due, or the next attempt over its time.
+    pub(crate) fn timer_due_us(&self) -> Option<u64> {
+        self.timers.peek().map(|Reverse((due_us, _, _))| *due_us)
+    }
+
+    /// When [`State::take`] has something to hand out at the latest, if it is time that keeps it back.
+    pub(crate) fn single_due_us(&self) -> Option<u64> {
+        self.held_until_us().filter(|_| self.may_hand_out())
     }
 
     /// True when something waits and a hand is free for it: else time changes nothing, and whoever slept until then would spin.

@@ -153,6 +153,25 @@ fn nothing_is_due_while_every_hand_is_full_or_the_budget_is_used_up() {
     assert!(!simulation.take(2).is_empty());
 }
 
+/// The time at which a budget was paid off, long over, was taken for the time at which the rest of a batch is due.
+#[test]
+fn a_batch_that_waits_for_others_is_due_when_its_time_is_over_and_not_before() {
+    let mut simulation = with(|options| {
+        options.batch_size = 2;
+        options.rate_limit = Some(10.0);
+        options.order = Order::None;
+        options.batch_timeout = Duration::from_secs(5);
+    });
+    fill(&mut simulation, 0, &["a", "b"]);
+    simulation.assign(&[0]).expect("assigned");
+    let works = simulation.take(2);
+    done(&mut simulation, &works);
+    assert_eq!(simulation.take(2).len(), 0, "the budget is used up");
+    simulation.advance(Duration::from_secs(1));
+    assert!(simulation.take(2).is_empty(), "one alone waits");
+    assert_eq!(simulation.next_due(), Some(Duration::from_secs(4)));
+}
+
 #[test]
 fn a_batch_may_be_of_one_partition() {
     let mut simulation = with(|options| {
