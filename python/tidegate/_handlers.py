@@ -16,7 +16,8 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from tidegate import _core
@@ -120,8 +121,7 @@ class Handlers:
         is_retriable = not isinstance(error, (Undecodable, CostError, *self._give_up_on))
         self._owner.attempt_failed(record, error, attempts + 1, is_retriable)
         told = error.original if isinstance(error, Undecodable) else error
-        text = str(told) or type(told).__name__
-        self._dispatcher.fail(ticket, type(told).__qualname__, text, is_retriable, sensible_seconds(after))
+        self._dispatcher.fail(ticket, type(told).__qualname__, text_of(told), is_retriable, sensible_seconds(after))
 
     def failed_together(self, works: list[Work], error: Exception) -> None:
         """An attempt at a batch has failed: at all of its records, or at those that the handler names."""
@@ -222,7 +222,10 @@ class Tasks(Handlers):
         except BaseException as error:
             self.broke([ticket], error)
         else:
-            self._note_done((ticket,))
+            # What ends in one turn of the loop is told at once.
+            if not self._done:
+                self._loop.call_soon(self._settle)
+            self._done.append(ticket)
         finally:
             self._tasks.pop(ticket, None)
 
@@ -243,15 +246,9 @@ class Tasks(Handlers):
         except BaseException as error:
             self.broke(tickets, error)
         else:
-            self._note_done(tickets)
+            self._dispatcher.settle(tickets)
         finally:
             self._tasks.pop(tickets[0], None)
-
-    def _note_done(self, tickets: Iterable[int]) -> None:
-        """What ends in one turn of the loop is told at once."""
-        if not self._done:
-            self._loop.call_soon(self._settle)
-        self._done.extend(tickets)
 
     def _cancelled(self, works: list[Work], error: BaseException) -> None:
         """Either the handler's task was cancelled, or something that it awaited was."""
@@ -293,6 +290,7 @@ class OnLoop(Tasks):
         is_batched: bool = False,
     ) -> None:
         self._own_loop = loop is None
+        _loops.add(self)
         loop = asyncio.new_event_loop() if loop is None else loop
         super().__init__(owner, dispatcher, handler, give_up_on, loop, cost=cost, is_batched=is_batched)
         self._loop_thread = threading.get_ident()
@@ -382,6 +380,20 @@ class OnLoop(Tasks):
                 self._thread.join(_LOOP_END_S)
 
 
+_loops: weakref.WeakSet[OnLoop] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """A handler has forked: the other tasks are the parent's, and the child's copy of our loop would run them once more."""
+    for handlers in tuple(_loops):
+        if handlers._own_loop and threading.get_ident() == handlers._loop_thread:
+            handlers._loop.stop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class CancelledInsideError(Exception):
     """Something that the handler awaited was cancelled, the handler was not: a failed attempt."""
 
@@ -425,6 +437,16 @@ def check_handler(handler: object) -> None:
             raise _core.ArgumentTypeError(
                 f"handler: {name_of(handler)} is a generator function, calling it would not run it; take the `yield` out of it"
             )
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):
+        return  # of a builtin: calling it tells
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise _core.ArgumentTypeError(
+            f"handler: {name_of(handler)}{signature} takes no single argument ({error}); give a function that takes a Record"
+        ) from None
 
 
 def name_of(handler: object) -> str:
@@ -447,6 +469,16 @@ def unawaited(returned: Any) -> str:
     if inspect.isawaitable(returned) and not (isinstance(returned, asyncio.Future) and returned.done()):
         return f"an awaitable ({type(returned).__qualname__})"
     return ""
+
+
+def text_of(error: BaseException | str) -> str:
+    """What an exception says, whatever its `__str__` does: a record whose failure cannot be told would stay in flight for ever."""
+    try:
+        text = str(error)
+    except Exception as raised:
+        text = f"its text cannot be had: {type(raised).__name__}"
+    # No header can hold half of a surrogate pair.
+    return (text or ("failed" if isinstance(error, str) else type(error).__name__)).encode("utf-8", "backslashreplace").decode()
 
 
 def _where(thread_id: int) -> str:

@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Any
 
 from tidegate import _core, _exit
-from tidegate._handlers import MOST_AT_ONCE, sensible_seconds
+from tidegate._handlers import MOST_AT_ONCE, sensible_seconds, text_of
 from tidegate._logging import Logger
 from tidegate.processing import DEFAULTS, ProcessingOptions, Retry, SharedOptions, check_seconds, dispatch
 
@@ -330,7 +330,7 @@ class StreamTask:
         after = error.after if isinstance(error, Retry) else None
         kind = type(error).__qualname__ if isinstance(error, BaseException) else "failed"
         is_retriable = retriable and not isinstance(error, stream._options["give_up_on"])
-        stream._entered().fail(self._ticket, kind, str(error) or kind, is_retriable, sensible_seconds(after))
+        stream._entered().fail(self._ticket, kind, text_of(error), is_retriable, sensible_seconds(after))
 
     def give_back(self) -> None:
         """Neither done nor failed: it is unfinished and comes again after a restart."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tidegate
 from tidegate.testing import Result, Simulation
 
-STORIES = 60
+STORIES = 200
 LONG_STORIES = 3000
 
 OPTIONS = st.fixed_dictionaries(
