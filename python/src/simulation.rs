@@ -169,6 +169,11 @@ impl Simulation {
         self.core.set_commit_outage(outage);
     }
 
+    /// The broker takes commits, and its answers are lost.
+    fn set_answers_lost(&mut self, lost: bool) {
+        self.core.set_answers_lost(lost);
+    }
+
     /// The offset that the group has committed of a partition, and its metadata.
     fn committed(&self, partition: i32) -> Option<(i64, Option<String>)> {
         let (offset, metadata) = self.core.committed(partition)?;

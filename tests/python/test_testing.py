@@ -245,6 +245,20 @@ def test_an_outage_of_commits_loses_nothing_and_bounds_what_is_taken_in() -> Non
     assert (result.duplicates, result.most_in_flight) == (0, 4)
 
 
+def test_a_commit_whose_answer_is_lost_counts_for_whoever_comes_next() -> None:
+    with Simulation(partitions=1, commit_interval=1.0) as sim:
+        sim.handler(lambda _record: 0.5)
+        sim.fill(20, keys=1)
+        sim.commit_outage(1000, answers_only=True)
+        sim.crash(at=5.25)
+        result = sim.run(6)
+        committed = result.committed[0]
+        assert committed in (8, 9), "all that was done a second before"
+        result = sim.run()
+    result.assert_all_handled()
+    assert result.duplicates == 10 - committed
+
+
 def test_so_many_tokens_a_second_and_no_more() -> None:
     begun: list[tuple[float, int]] = []
     with Simulation(partitions=1, order="none", max_in_flight=1000, rate_limit=1000, cost=lambda record: int(record.value)) as sim:

@@ -48,7 +48,7 @@ EVENTS = st.lists(
     st.builds(
         Event,
         TIMES,
-        st.sampled_from(["crash", "lose", "rebalance", "join", "leave", "commit_outage", "dead_letter_outage"]),
+        st.sampled_from(["crash", "lose", "rebalance", "join", "leave", "commit_outage", "answer_outage", "dead_letter_outage"]),
         st.integers(1, 150).map(lambda tenths: tenths / 10),
     ),
     max_size=8,
@@ -63,6 +63,7 @@ def happen(sim: Simulation, event: Event) -> None:
         "rebalance": lambda: sim.rebalance(times=2, every=event.seconds / 10, at=event.at),
         "join": lambda: sim.join(at=event.at),
         "commit_outage": lambda: sim.commit_outage(event.seconds, at=event.at),
+        "answer_outage": lambda: sim.commit_outage(event.seconds, answers_only=True, at=event.at),
         "dead_letter_outage": lambda: sim.dead_letter_outage(event.seconds, at=event.at),
     }
     if event.what == "leave":

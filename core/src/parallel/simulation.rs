@@ -103,6 +103,7 @@ pub struct Simulation {
     logs: BTreeMap<i32, Log>,
     committed: BTreeMap<i32, CommitOffset>,
     outage: bool,
+    answers_lost: bool,
     pending: Vec<Letter>,
     sent: Vec<DeadLetter>,
     holding: bool,
@@ -131,6 +132,7 @@ impl Simulation {
             logs: BTreeMap::new(),
             committed: BTreeMap::new(),
             outage: false,
+            answers_lost: false,
             pending: Vec::new(),
             sent: Vec::new(),
             holding: false,
@@ -412,16 +414,23 @@ impl Simulation {
         }
         for offset in offsets {
             let id = RequestId(self.requests);
-            self.assignment.confirm(id, &offset);
+            if !self.answers_lost {
+                self.assignment.confirm(id, &offset);
+            }
             self.committed
                 .insert(offset.topic_partition.partition, offset);
         }
-        true
+        !self.answers_lost
     }
 
     /// The broker answers no commit from now on, or every one again.
     pub fn set_commit_outage(&mut self, outage: bool) {
         self.outage = outage;
+    }
+
+    /// The broker takes commits and its answers are lost, from now on or no more.
+    pub fn set_answers_lost(&mut self, lost: bool) {
+        self.answers_lost = lost;
     }
 
     /// What the group has committed of a partition: next to read, and the metadata.

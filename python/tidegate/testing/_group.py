@@ -70,8 +70,7 @@ class Group:
         self._drained: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._commit_timers: dict[Member, asyncio.TimerHandle] = {}
-        self._commit_outages = 0
-        self._letter_outages = 0
+        self._outages: Counter[str] = Counter()
         self._completions: list[Completion] = []
         self._given_up: set[tuple[int, int]] = set()
         self._failed_attempts = 0
@@ -146,28 +145,25 @@ class Group:
         member.lose()
         self.begin_rebalance()
 
-    def commit_outage(self, seconds: float) -> None:
-        """No commit for a while."""
-        self._commit_outages += 1
-        self._waiting += 1
-        self._say(f"no commits for {seconds} s")
-        self._set_outages()
-        self._loop.call_later(seconds, self._end_outage, True)
+    def commit_outage(self, seconds: float, answers_only: bool) -> None:
+        """No commit for a while, or none that is answered."""
+        self._begin_outage("answers" if answers_only else "commits", seconds)
 
     def dead_letter_outage(self, seconds: float) -> None:
         """No dead letters for a while."""
-        self._letter_outages += 1
-        self._waiting += 1
-        self._say(f"no dead letters for {seconds} s")
-        self._set_outages()
-        self._loop.call_later(seconds, self._end_outage, False)
+        self._begin_outage("letters", seconds)
 
-    def _end_outage(self, of_commits: bool) -> None:
+    def _begin_outage(self, what: str, seconds: float) -> None:
+        self._outages[what] += 1
+        self._waiting += 1
+        names = {"answers": "answers to commits", "commits": "commits", "letters": "dead letters"}
+        self._say(f"no {names[what]} for {seconds} s")
+        self._set_outages()
+        self._loop.call_later(seconds, self._end_outage, what)
+
+    def _end_outage(self, what: str) -> None:
         self._waiting -= 1
-        if of_commits:
-            self._commit_outages -= 1
-        else:
-            self._letter_outages -= 1
+        self._outages[what] -= 1
         self._set_outages()
         for member in tuple(self._members):
             member.sync()
@@ -176,8 +172,9 @@ class Group:
 
     def _set_outages(self) -> None:
         for member in self._members:
-            member.engine.set_commit_outage(self._commit_outages > 0)
-            member.engine.hold_dead_letters(self._letter_outages > 0)
+            member.engine.set_commit_outage(self._outages["commits"] > 0)
+            member.engine.set_answers_lost(self._outages["answers"] > 0)
+            member.engine.hold_dead_letters(self._outages["letters"] > 0)
 
     def is_done(self) -> bool:
         """True when nothing is to happen any more, and everything is finished and committed."""
@@ -358,9 +355,7 @@ class Group:
     # -- commits ---------------------------------------------------------------------------------------------------------
 
     def _keep_commits(self, member: Member, numbers: set[int]) -> None:
-        """What the broker has of these partitions, of a member that has them."""
-        if self._commit_outages:
-            return
+        """What the broker has of these partitions, of a member that has them; answered or not."""
         for number in numbers:
             if (commit := member.engine.committed(number)) is not None:
                 self._committed[number] = commit
@@ -374,10 +369,9 @@ class Group:
             ledger = member.engine.ledger()
             if ledger["missing"]:
                 raise AssertionError(f"member {member.number}: {ledger['missing']} records are in no state: {ledger}")
-            if member.engine.commit():
-                self._keep_commits(member, member.assigned)
-            else:
+            if not member.engine.commit():
                 self.settled(member)
+            self._keep_commits(member, member.assigned)
             member.wake()
             self._on_change()
         except Exception as error:
@@ -409,8 +403,8 @@ class Group:
             return
         self._say(f"member {member.number} ends: {text}")
         member.engine.stop()
-        if member.engine.commit():
-            self._keep_commits(member, member.assigned)
+        member.engine.commit()
+        self._keep_commits(member, member.assigned)
         self._remove(member)
         if self._restart_s is None:
             self._on_broken(_core.ListenerError(text))

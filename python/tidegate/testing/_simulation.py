@@ -289,10 +289,10 @@ class Simulation:
         """A member is stopped as it should be: it finishes what it has, within `revoke_drain`, commits and leaves."""
         self._at(at, lambda: self._group.leave(member))
 
-    def commit_outage(self, seconds: float, *, at: float | None = None) -> None:
-        """The broker takes no commit for so many seconds."""
+    def commit_outage(self, seconds: float, *, answers_only: bool = False, at: float | None = None) -> None:
+        """The broker takes no commit for so many seconds; with `answers_only` it takes them, and nobody hears of it."""
         check_seconds("seconds", seconds)
-        self._at(at, lambda: self._group.commit_outage(seconds))
+        self._at(at, lambda: self._group.commit_outage(seconds, answers_only))
 
     def dead_letter_outage(self, seconds: float, *, at: float | None = None) -> None:
         """The dead-letter topic confirms nothing for so many seconds."""
