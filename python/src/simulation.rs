@@ -5,7 +5,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use tidegate::parallel::{Outcome, Simulation as Core, Ticket};
+use tidegate::parallel::{LogRecord, Outcome, Simulation as Core, Ticket};
 
 use crate::dispatcher::{Options, seconds, shown};
 use crate::errors::OrRaise;
@@ -24,17 +24,38 @@ pub(crate) struct Simulation {
 impl Simulation {
     /// Takes the options of `_Dispatcher` as keywords; `dead_letters`: what fails for good goes to a dead-letter topic.
     #[new]
-    #[pyo3(signature = (*, dead_letters=false, **options))]
-    fn new(py: Python<'_>, dead_letters: bool, options: Option<Options>) -> PyResult<Simulation> {
+    #[pyo3(signature = (*, topic=None, dead_letters=false, **options))]
+    fn new(
+        py: Python<'_>,
+        topic: Option<&str>,
+        dead_letters: bool,
+        options: Option<Options>,
+    ) -> PyResult<Simulation> {
         let options = options.unwrap_or_default().core();
-        let core = Core::new(options, dead_letters).or_raise(py)?;
+        let mut core = Core::new(options, dead_letters).or_raise(py)?;
+        if let Some(topic) = topic {
+            core = core.with_topic(topic).or_raise(py)?;
+        }
         Ok(Simulation { core })
     }
 
     /// Appends a record; gives its offset.
-    #[pyo3(signature = (partition, key=None, value=None))]
-    fn produce(&mut self, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) -> i64 {
-        self.core.produce(partition, key, value)
+    #[pyo3(signature = (partition, key=None, value=None, headers=None, timestamp_ms=None))]
+    fn produce(
+        &mut self,
+        partition: i32,
+        key: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+        headers: Option<Vec<(String, Option<Vec<u8>>)>>,
+        timestamp_ms: Option<i64>,
+    ) -> i64 {
+        let record = LogRecord {
+            key,
+            value,
+            headers: headers.unwrap_or_default(),
+            timestamp_ms,
+        };
+        self.core.append(partition, record)
     }
 
     fn assign(&mut self, py: Python<'_>, partitions: Vec<i32>) -> PyResult<()> {
@@ -120,6 +141,16 @@ impl Simulation {
         Ok(())
     }
 
+    /// Ends the processing with an error text.
+    fn end_with(&mut self, text: String) {
+        self.core.fail(tidegate::Error::Listener { context: text });
+    }
+
+    /// Gives back what waits and hands out nothing more.
+    fn stop(&mut self) {
+        self.core.stop();
+    }
+
     /// Says what a record costs, for `rate_limit`.
     fn charge(&mut self, ticket: u64, cost: f64) -> PyResult<()> {
         if !(cost.is_finite() && cost >= 0.0) {
@@ -136,6 +167,11 @@ impl Simulation {
 
     fn set_commit_outage(&mut self, outage: bool) {
         self.core.set_commit_outage(outage);
+    }
+
+    /// The broker takes commits, and its answers are lost.
+    fn set_answers_lost(&mut self, lost: bool) {
+        self.core.set_answers_lost(lost);
     }
 
     /// The offset that the group has committed of a partition, and its metadata.

@@ -55,7 +55,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_core._after_fork_in_child)
 
 from tidegate._logging import forward_native_lines  # noqa: E402
-from tidegate.processing import Processing, Retry, current_attempt  # noqa: E402
+from tidegate.processing import BatchError, Processing, Retry, current_attempt  # noqa: E402
 from tidegate.shutdown import request_shutdown, wait_for_shutdown  # noqa: E402
 from tidegate.streaming import Stream, StreamTask  # noqa: E402
 
@@ -66,6 +66,7 @@ __all__ = [
     "Admin",
     "ArgumentError",
     "ArgumentTypeError",
+    "BatchError",
     "ClosedError",
     "Column",
     "ConcurrentUseError",

@@ -10,11 +10,22 @@ from __future__ import annotations
 import argparse
 import datetime
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from tidegate import _core
-from tidegate._logging import forward_native_lines
+from tidegate._cli_places import (
+    PATIENCE_S,
+    REPLAY_GROUP,
+    Places,
+    add_connection,
+    all_partitions,
+    connect,
+    offsets_of,
+    properties,
+    ranges,
+)
+from tidegate._cli_purge import add_purge
 
 __all__ = ["add_dlq", "add_offsets"]
 
@@ -22,43 +33,6 @@ _PREFIX = "tidegate.dlq."
 _CHUNK = 100
 """So many records are in doubt when a replay is interrupted."""
 _SHOWN_BYTES = 2000
-_PATIENCE_S = 30.0
-
-Places = dict[tuple[str, int], int]
-
-
-def _connection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bootstrap-servers", required=True, help="host:port, several separated by commas")
-    parser.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="a further property; may be repeated")
-
-
-def _config(options: argparse.Namespace) -> dict[str, str]:
-    config = {"bootstrap.servers": options.bootstrap_servers}
-    for text in options.property:
-        name, separator, value = text.partition("=")
-        if not separator or not name.strip():
-            raise ValueError(f"--property {text}: write NAME=VALUE")
-        config[name.strip()] = value.strip()
-    return config
-
-
-def _consumer(options: argparse.Namespace, group: str) -> _core.Consumer:
-    forward_native_lines()
-    own: dict[str, str | bool] = {"group.id": group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-    config: dict[str, str | int | float | bool] = {**_config(options), **own}
-    return _core.Consumer(config)
-
-
-def _partitions(consumer: _core.Consumer, topic: str) -> list[tuple[str, int]]:
-    count = consumer.topics(timeout=_PATIENCE_S).get(topic)
-    if count is None:
-        raise ValueError(f"there is no topic {topic}")
-    return [(topic, partition) for partition in range(count)]
-
-
-def _committed(consumer: _core.Consumer, partitions: list[tuple[str, int]]) -> Places:
-    found = consumer.committed(partitions, timeout=_PATIENCE_S)
-    return {(place.topic, place.partition): offset for place, offset in found.items() if offset is not None}
 
 
 # -- tidegate offsets ----------------------------------------------------------------------------------------------------
@@ -69,20 +43,20 @@ def add_offsets(commands: Any) -> None:
     parser = commands.add_parser("offsets", help="what a group has committed, and what it has done beyond that")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     show = actions.add_parser("show", help="committed offset, lag, and the map of done offsets, by partition")
-    _connection(show)
+    add_connection(show)
     show.add_argument("--group", required=True, help="the consumer group")
     show.add_argument("--topic", action="append", help="only this one; may be repeated")
     show.set_defaults(run=_show_offsets)
 
 
 def _show_offsets(options: argparse.Namespace) -> int:
-    with _consumer(options, options.group) as consumer:
-        topics = options.topic or sorted(consumer.topics(timeout=_PATIENCE_S))
-        partitions = [place for topic in topics for place in _partitions(consumer, topic)]
-        offsets = _committed(consumer, partitions)
-        metadata = _core._committed_metadata(consumer, list(offsets), _PATIENCE_S) if offsets else {}
+    with connect(options, options.group) as consumer:
+        topics = options.topic or sorted(consumer.topics(timeout=PATIENCE_S))
+        partitions = [place for topic in topics for place in all_partitions(consumer, topic)]
+        offsets = offsets_of(consumer, partitions)
+        metadata = _core._committed_metadata(consumer, list(offsets), PATIENCE_S) if offsets else {}
         for place, offset in offsets.items():
-            _, high = consumer.watermarks(place, timeout=_PATIENCE_S)
+            _, high = consumer.watermarks(place, timeout=PATIENCE_S)
             told = _told(metadata.get(place), offset)
             print(f"{place[0]} [{place[1]}] committed {offset}, end {high}, lag {max(high - offset, 0)}{told}")
     if not offsets:
@@ -113,7 +87,7 @@ def _told(text: str | None, committed: int) -> str:
 
 def add_dlq(commands: Any) -> None:
     """The parser of `tidegate dlq`."""
-    parser = commands.add_parser("dlq", help="list, show and send back the records of a dead-letter topic")
+    parser = commands.add_parser("dlq", help="list, show, send back and delete the records of a dead-letter topic")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
 
     listing = actions.add_parser("list", help="one line for each record: where it came from, and why it is here")
@@ -127,7 +101,7 @@ def add_dlq(commands: Any) -> None:
 
     replay = actions.add_parser("replay", help="send records back to where they came from; each once, unless told otherwise")
     replay.add_argument("--to", default=None, metavar="TOPIC", help="send them there instead")
-    replay.add_argument("--group", default=None, help="keeps the cursor (default: tidegate-dlq-replay.TOPIC)")
+    replay.add_argument("--group", default=None, help=f"keeps the cursor (default: {REPLAY_GROUP}TOPIC)")
     replay.add_argument("--limit", type=int, default=None, help="send no more")
     replay.add_argument("--dry-run", action="store_true", help="only say what would be sent")
     replay.add_argument("--again", action="store_true", help="from the topic's beginning, although some were sent before")
@@ -139,8 +113,9 @@ def add_dlq(commands: Any) -> None:
     )
     replay.set_defaults(run=_replay)
 
-    for action in (listing, show, replay):
-        _connection(action)
+    purge = add_purge(actions)
+    for action in (listing, show, replay, purge):
+        add_connection(action)
         action.add_argument("--topic", required=True, help="the dead-letter topic")
 
 
@@ -148,15 +123,15 @@ def _records(consumer: _core.Consumer, begin: Places, limit: int | None = None) 
     """Partition after partition, from `begin` to what is the end now."""
     left = limit
     for place, offset in begin.items():
-        low, high = consumer.watermarks(place, timeout=_PATIENCE_S)
+        low, high = consumer.watermarks(place, timeout=PATIENCE_S)
         following = max(offset, low)
         if following >= high or left == 0:
             continue
         consumer.assign({place: following})
         while following < high:
-            record = consumer.poll(timeout=_PATIENCE_S)
+            record = consumer.poll(timeout=PATIENCE_S)
             if record is None:
-                raise _core.TimedOutError(f"no record of {place[0]} [{place[1]}] at offset {following} within {_PATIENCE_S} s")
+                raise _core.TimedOutError(f"no record of {place[0]} [{place[1]}] at offset {following} within {PATIENCE_S} s")
             following = record.offset + 1
             if record.offset >= high:
                 break
@@ -187,8 +162,8 @@ def _line(record: _core.Record) -> str:
 
 def _list(options: argparse.Namespace) -> int:
     count = 0
-    with _consumer(options, f"tidegate-dlq-list.{options.topic}") as consumer:
-        begin = dict.fromkeys(_partitions(consumer, options.topic), 0)
+    with connect(options, f"tidegate-dlq-list.{options.topic}") as consumer:
+        begin = dict.fromkeys(all_partitions(consumer, options.topic), 0)
         for record in _records(consumer, begin, options.limit):
             print(_line(record))
             count += 1
@@ -197,9 +172,9 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    with _consumer(options, f"tidegate-dlq-list.{options.topic}") as consumer:
+    with connect(options, f"tidegate-dlq-list.{options.topic}") as consumer:
         place = (options.topic, options.partition)
-        if place not in _partitions(consumer, options.topic):
+        if place not in all_partitions(consumer, options.topic):
             raise ValueError(f"--partition {options.partition}: {options.topic} has no such partition")
         record = next(_records(consumer, {place: options.offset}), None)
     if record is None or record.offset != options.offset:
@@ -221,17 +196,17 @@ def _text(value: bytes | None) -> str:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    group = options.group or f"tidegate-dlq-replay.{options.topic}"
-    with _consumer(options, group) as consumer, _consumer(options, f"{group}.begun") as begun:
-        partitions = _partitions(consumer, options.topic)
-        done = _committed(consumer, partitions)
+    group = options.group or f"{REPLAY_GROUP}{options.topic}"
+    with connect(options, group) as consumer, connect(options, f"{group}.begun") as begun:
+        partitions = all_partitions(consumer, options.topic)
+        done = offsets_of(consumer, partitions)
         begin = {place: 0 if options.again else done.get(place, 0) for place in partitions}
         if options.again and done:
-            print(f"sent again, as told: {_ranges(dict.fromkeys(done, 0), done)}")
-        reached = _committed(begun, partitions)
+            print(f"sent again, as told: {ranges(dict.fromkeys(done, 0), done)}")
+        reached = offsets_of(begun, partitions)
         doubt = {place: offset for place, offset in reached.items() if offset > done.get(place, 0)}
         if doubt and not options.again:
-            where = _ranges(done, doubt)
+            where = ranges(done, doubt)
             if options.in_doubt is None:
                 print(
                     f"an interrupted replay may or may not have sent {where}; say --in-doubt repeat or --in-doubt skip",
@@ -244,13 +219,9 @@ def _replay(options: argparse.Namespace) -> int:
         return _send_back(options, consumer, begun, begin)
 
 
-def _ranges(first: Mapping[tuple[str, int], int], end: Places) -> str:
-    return ", ".join(f"{topic} [{n}] offsets {first.get((topic, n), 0)} to {stop - 1}" for (topic, n), stop in end.items() if stop)
-
-
 def _send_back(options: argparse.Namespace, consumer: _core.Consumer, begun: _core.Consumer, begin: Places) -> int:
     sent = homeless = 0
-    with _core.Producer({**_config(options), "acks": "all", "enable.idempotence": True, "linger.ms": 5}) as producer:
+    with _core.Producer({**properties(options), "acks": "all", "enable.idempotence": True, "linger.ms": 5}) as producer:
         chunk: list[tuple[_core.Record, str]] = []
         for record in _records(consumer, begin, options.limit):
             target = options.to or _why(record).get("topic", "")
@@ -279,7 +250,7 @@ def _send_chunk(
     reached: dict[_core.TopicPartition | tuple[str, int], int] = {
         (record.topic, record.partition): record.offset + 1 for record, _ in chunk
     }
-    begun.commit(reached, timeout=_PATIENCE_S)
+    begun.commit(reached, timeout=PATIENCE_S)
     errors: list[BaseException] = []
 
     def on_delivery(error: BaseException | None, _delivery: object) -> None:
@@ -293,8 +264,8 @@ def _send_chunk(
             headers.append((f"{_PREFIX}replayed_from", f"{record.topic}/{record.partition}/{record.offset}".encode()))
             producer.send(target, record.value, key=record.key, headers=headers, on_delivery=on_delivery)
             sent += 1
-    if producer.flush(timeout=_PATIENCE_S) or errors:
-        reason = errors[0] if errors else f"no confirmation within {_PATIENCE_S} s"
+    if producer.flush(timeout=PATIENCE_S) or errors:
+        reason = errors[0] if errors else f"no confirmation within {PATIENCE_S} s"
         raise _core.TimedOutError(f"some records of this replay may not have been sent: {reason}")
-    consumer.commit(reached, timeout=_PATIENCE_S)
+    consumer.commit(reached, timeout=PATIENCE_S)
     return sent

@@ -1,4 +1,4 @@
-"""Runs handlers for `tidegate.processing`: plain functions on threads, coroutine functions on an event loop.
+"""Runs handlers for `tidegate.processing`: coroutine functions on an event loop here, plain functions on threads in `_on_threads`.
 
 What a handler's end means is said once, in `Handlers`: it returned, it raised an Exception (a failed attempt), or it did what no
 handler may (a BaseException, a coroutine nobody awaits), which ends the processing and leaves the record unfinished, because
@@ -11,27 +11,23 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
+import math
 import os
 import sys
 import threading
-import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Coroutine
+import weakref
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from tidegate import _core
 from tidegate._logging import Logger, describe
 
-__all__ = ["Handlers", "OnLoop", "OnThreads", "Retry", "Undecodable", "current_attempt", "is_coroutine_function", "name_of"]
+__all__ = ["BatchError", "Handlers", "OnLoop", "Retry", "Tasks", "Undecodable", "current_attempt", "is_coroutine_function"]
 
 _log = Logger("tidegate.processing")
 
 MOST_AT_ONCE = 256
-_TURN_S = 0.0002
-"""A handler that is quicker than this gets many records at a time, so that hand-over costs little; a slow one gets one."""
-_LOOK_S = 0.25
-"""A thread that has nothing to do looks so often whether another hangs with records in its hand."""
 _LOOP_END_S = 5.0
 _LEFT_BEHIND_S = 1.0
 
@@ -51,6 +47,33 @@ class Retry(Exception):
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
         super().__init__(reason)
         self.after = after
+
+
+class BatchError(Exception):
+    """Raised by a handler of batches: these of its records have failed, the others are done.
+
+        >>> raise BatchError({2: ValueError("no such camera"), 5: Retry("busy", after=2.0)})
+
+    Args:
+        failures: for the place of each failed record in the list (from 0) the exception that it failed with.
+
+    Any other exception fails all records of the batch. One that names a place outside of the batch does, too.
+
+    Raises:
+        TypeError: `failures` is no mapping of places to exceptions, or an empty one.
+    """
+
+    def __init__(self, failures: Mapping[int, Exception]) -> None:
+        given: Any = failures
+        is_one = isinstance(given, Mapping) and len(given) > 0
+        if not is_one or not all(type(row) is int and isinstance(error, Exception) for row, error in given.items()):
+            raise TypeError(f"failures: {given!r} does not say which places failed with what; give {{0: ValueError(...)}}")
+        super().__init__(", ".join(f"record {row}: {describe(error)}" for row, error in failures.items()))
+        self.failures: dict[int, Exception] = dict(failures)
+
+
+class CostError(Exception):
+    """What a record costs cannot be told: `cost` gave something that is no cost. Another attempt is pointless."""
 
 
 class Undecodable(Exception):
@@ -80,6 +103,8 @@ class Handlers:
         dispatcher: _core._Dispatcher,
         handler: Callable[[Any], Any],
         give_up_on: tuple[type[Exception], ...],
+        cost: Callable[[Any], float] | None = None,
+        is_batched: bool = False,
         makes_outputs: bool = False,
     ) -> None:
         self._makes_outputs = makes_outputs
@@ -87,17 +112,49 @@ class Handlers:
         self._dispatcher = dispatcher
         self._handler = handler
         self._give_up_on = give_up_on
+        self._cost = cost
+        self._is_batched = is_batched
         self._pid = os.getpid()
 
     def failed(self, work: Work, error: Exception) -> None:
         """An attempt has failed."""
         ticket, attempts, record = work
         after = error.after if isinstance(error, Retry) else None
-        is_retriable = not isinstance(error, (Undecodable, *self._give_up_on))
+        is_retriable = not isinstance(error, (Undecodable, CostError, *self._give_up_on))
         self._owner.attempt_failed(record, error, attempts + 1, is_retriable)
         told = error.original if isinstance(error, Undecodable) else error
-        text = str(told) or type(told).__name__
-        self._dispatcher.fail(ticket, type(told).__qualname__, text, is_retriable, sensible_seconds(after))
+        self._dispatcher.fail(ticket, type(told).__qualname__, text_of(told), is_retriable, sensible_seconds(after))
+
+    def failed_together(self, works: list[Work], error: Exception) -> None:
+        """An attempt at a batch has failed: at all of its records, or at those that the handler names."""
+        failures: dict[int, Exception] = error.failures if isinstance(error, BatchError) else {}
+        if not failures or not all(0 <= row < len(works) for row in failures):
+            failures = dict.fromkeys(range(len(works)), error)
+        for row, work in enumerate(works):
+            if row in failures:
+                self.failed(work, failures[row])
+        self._dispatcher.settle([ticket for row, (ticket, _, _) in enumerate(works) if row not in failures])
+
+    def priced(self, works: list[Work]) -> list[Work]:
+        """Tells what each of these costs, before its handler begins; those of which that cannot be told have failed and go."""
+        kept: list[Work] = []
+        assert self._cost is not None
+        for row, work in enumerate(works):
+            try:
+                cost: Any = self._cost(work[2])
+                if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not 0 <= cost < math.inf:
+                    raise CostError(f"{name_of(self._cost)} gave {cost!r} as what a record costs; give a number of 0 or more")
+            except Exception as error:
+                if self.is_in_child:
+                    raise
+                self.failed(work, error)
+            except BaseException as error:
+                self.broke([ticket for ticket, _, _ in [*kept, *works[row:]]], error)
+                return []
+            else:
+                self._dispatcher.charge(work[0], float(cost))
+                kept.append(work)
+        return kept
 
     def tell(self, done: list[Any]) -> None:
         """These records are handled; each is what `answer` gave, or a ticket where no outputs are wanted."""
@@ -125,7 +182,7 @@ class Handlers:
 
     def misused(self, tickets: list[int], returned: Any) -> None:
         """The handler returned something that means its work was not done: every record would be lost so."""
-        what = _unawaited(returned)
+        what = unawaited(returned)
         self._dispatcher.end_with(
             f"the handler {name_of(self._handler)} returned {what} that nobody runs, so nothing was done; "
             "give process() the coroutine function itself, and await in it what it calls"
@@ -138,152 +195,110 @@ class Handlers:
         return os.getpid() != self._pid
 
 
-def _tickets(hand: _Hand) -> list[int]:
-    """Of the records that nobody has begun; the hand is empty after that."""
-    tickets: list[int] = []
-    with contextlib.suppress(IndexError):
-        while True:
-            tickets.append(hand.works.popleft()[0])
-    return tickets
-
-
-class _Hand:
-    """What a thread has taken. Others take from it too, and settle what is done: nothing waits behind a handler that hangs.
-
-    A deque's single steps are atomic: each record is popped, and each answer settled, by one thread.
-    """
-
-    __slots__ = ("done", "works")
-
-    def __init__(self) -> None:
-        self.works: deque[Work] = deque()
-        self.done: deque[Any] = deque()
-
-
-class OnThreads(Handlers):
-    """Plain functions, on threads of their own."""
+class Tasks(Handlers):
+    """Coroutine functions, one task for each record or batch, on an event loop that somebody else runs."""
 
     def __init__(
         self,
         owner: OwnerOfHandlers,
         dispatcher: _core._Dispatcher,
-        handler: Callable[[Any], Any],
+        handler: Callable[[Any], Coroutine[Any, Any, Any]],
         give_up_on: tuple[type[Exception], ...],
-        count: int,
-        most_at_once: int = MOST_AT_ONCE,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        cost: Callable[[Any], float] | None = None,
+        is_batched: bool = False,
         makes_outputs: bool = False,
     ) -> None:
-        super().__init__(owner, dispatcher, handler, give_up_on, makes_outputs)
-        self._most_at_once = most_at_once
-        self._hands = [_Hand() for _ in range(count)]
-        self._threads = [
-            threading.Thread(target=self._run, args=(hand,), name=f"tidegate-handler-{number}", daemon=True)
-            for number, hand in enumerate(self._hands)
-        ]
-        for thread in self._threads:
-            thread.start()
+        super().__init__(owner, dispatcher, handler, give_up_on, cost, is_batched, makes_outputs)
+        self._loop = loop
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._done: list[Any] = []
+        self._is_ending = False
 
-    def _run(self, mine: _Hand) -> None:
-        most, slowest = 1, 0.0
-        # Hands of one record hold nobody up.
-        look_s = _LOOK_S if self._most_at_once > 1 else None
-        while True:
-            try:
-                works = self._dispatcher.take(most, look_s)
-                if works is None:
-                    self._leave()
-                    return
-                if not works:
-                    self._help()
-                    continue
-                began = time.perf_counter()
-                mine.works.extend(works)
-                self._handle(mine)
-            except _core.TidegateError:
-                return  # whoever waits for the end is told, and a forked child is nobody's
-            # A slow one is remembered for a while: few should wait behind the next.
-            slowest = max(slowest / 2, (time.perf_counter() - began) / len(works))
-            most = min(max(int(_TURN_S / slowest), 1), self._most_at_once)
+    def begin(self, works: list[Work]) -> None:
+        """Begin their tasks; in the loop's thread. With batches: of one batch."""
+        loop, tasks = self._loop, self._tasks
+        if self._is_batched:
+            if works:
+                tasks[works[0][0]] = loop.create_task(self._together(works))
+            return
+        for work in works:
+            tasks[work[0]] = loop.create_task(self._one(work))
 
-    def _help(self) -> None:
-        """There is nothing to take: what other threads have not come to, and not told yet."""
-        for hand in self._hands:
-            if hand.works or hand.done:
-                self._handle(hand)
-
-    def _leave(self) -> None:
-        """It is over: what nobody has begun comes again, what is done is told."""
-        for hand in self._hands:
-            self._dispatcher.give_back(_tickets(hand))
-            self._settle(hand)
-
-    def _settle(self, hand: _Hand) -> None:
-        done: list[Any] = []
-        with contextlib.suppress(IndexError):
-            while True:
-                done.append(hand.done.popleft())
-        self.tell(done)
-
-    def _handle(self, hand: _Hand) -> None:
-        """Handles what is in a hand until it is empty; any number of threads at once."""
-        handler, take, done = self._handler, hand.works.popleft, hand.done.append
-        makes_outputs = self._makes_outputs
-        answer: Any
-        while True:
-            try:
-                work = take()
-            except IndexError:
-                break
-            ticket, attempts, record = work
-            try:
-                # A first attempt has nothing to set.
-                returned = handler(record) if not attempts else self._again(record, attempts)
-                if returned is not None and _unawaited(returned):
-                    self._settle(hand)
-                    self.misused([ticket, *_tickets(hand)], returned)
-                    return
-                answer = self.answer(ticket, returned) if makes_outputs else ticket
-            except Exception as error:
-                if self.is_in_child:
-                    raise
-                self.failed(work, error)
-            except asyncio.CancelledError as error:
-                # Of a future that somebody cancelled: this thread is no task.
-                self.failed(work, CancelledInsideError(describe(error)))
-            except BaseException as error:
-                self._settle(hand)
-                self.broke([ticket, *_tickets(hand)], error)
-                return
-            else:
-                done(answer)
-        self._settle(hand)
-
-    def _again(self, record: Any, attempts: int) -> Any:
-        token = _attempt.set(attempts + 1)
+    async def _one(self, work: Work) -> None:
+        ticket, attempts, record = work
+        if attempts:
+            attempt.set(attempts + 1)  # in this task's own context
         try:
-            return self._handler(record)
+            returned = await self._handler(record)
+            if returned is not None and unawaited(returned):
+                self.misused([ticket], returned)
+                return
+            answer: Any = self.answer(ticket, returned) if self._makes_outputs else ticket
+        except Exception as error:
+            if not self.is_in_child:
+                self.failed(work, error)
+        except asyncio.CancelledError as error:
+            self._cancelled([work], error)
+        except BaseException as error:
+            self.broke([ticket], error)
+        else:
+            # What ends in one turn of the loop is told at once.
+            if not self._done:
+                self._loop.call_soon(self._settle)
+            self._done.append(answer)
         finally:
-            _attempt.reset(token)
+            self._tasks.pop(ticket, None)
 
-    def refuse_to_wait(self) -> None:
-        """A handler may not wait for itself."""
-        if threading.current_thread() in self._threads:
-            raise RuntimeError("a handler cannot stop the processing that runs it and wait for that; do it in another thread")
+    async def _together(self, works: list[Work]) -> None:
+        """One call for all records of a batch."""
+        tickets = [ticket for ticket, _, _ in works]
+        attempt.set(max(attempts for _, attempts, _ in works) + 1)
+        try:
+            returned = await self._handler([record for _, _, record in works])
+            if returned is not None and unawaited(returned):
+                self.misused(tickets, returned)
+                return
+        except Exception as error:
+            if not self.is_in_child:
+                self.failed_together(works, error)
+        except asyncio.CancelledError as error:
+            self._cancelled(works, error)
+        except BaseException as error:
+            self.broke(tickets, error)
+        else:
+            self._dispatcher.settle(tickets)
+        finally:
+            self._tasks.pop(tickets[0], None)
 
-    def runs_in(self, thread_id: int) -> bool:
-        """True in a thread of a handler."""
-        return any(thread.ident == thread_id for thread in self._threads)
+    def _cancelled(self, works: list[Work], error: BaseException) -> None:
+        """Either the handler's task was cancelled, or something that it awaited was."""
+        tickets = [ticket for ticket, _, _ in works]
+        if self._is_ending or self._dispatcher.is_stopping:
+            self._dispatcher.give_back(tickets)
+            return
+        task = asyncio.current_task()
+        # Before Python 3.11 the two cannot be told apart: the record is left unfinished, which loses nothing.
+        was_cancelled = getattr(task, "cancelling", lambda: 1)()
+        if was_cancelled:
+            self._dispatcher.end_with(f"a task of the handler {name_of(self._handler)} was cancelled by somebody else")
+            self._dispatcher.give_back(tickets)
+        else:
+            self.failed_together(works, CancelledInsideError(describe(error)))
 
-    def end(self, is_drained: bool) -> None:
-        """Join the threads; one whose handler does not return keeps it."""
-        if is_drained:
-            for thread in self._threads:
-                if thread is not threading.current_thread():
-                    thread.join()
+    def _settle(self) -> None:
+        done, self._done = self._done, []
+        with contextlib.suppress(_core.ForkedError):
+            self.tell(done)
+
+    def _cancel(self) -> None:
+        for task in tuple(self._tasks.values()):
+            task.cancel()
 
 
-class OnLoop(Handlers):
-    """Coroutine functions, on an event loop. A thread takes records from the dispatcher and begins their tasks on the loop."""
+class OnLoop(Tasks):
+    """Coroutine functions, on the user's event loop or one of our own. A thread takes records and begins their tasks there."""
 
     def __init__(
         self,
@@ -292,15 +307,18 @@ class OnLoop(Handlers):
         handler: Callable[[Any], Coroutine[Any, Any, Any]],
         give_up_on: tuple[type[Exception], ...],
         loop: asyncio.AbstractEventLoop | None,
+        *,
+        cost: Callable[[Any], float] | None = None,
+        is_batched: bool = False,
         makes_outputs: bool = False,
     ) -> None:
-        super().__init__(owner, dispatcher, handler, give_up_on, makes_outputs)
         self._own_loop = loop is None
-        self._loop = asyncio.new_event_loop() if loop is None else loop
+        _loops.add(self)
+        loop = asyncio.new_event_loop() if loop is None else loop
+        super().__init__(
+            owner, dispatcher, handler, give_up_on, loop, cost=cost, is_batched=is_batched, makes_outputs=makes_outputs
+        )
         self._loop_thread = threading.get_ident()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._done: list[Any] = []
-        self._is_ending = False
         self._thread: threading.Thread | None = None
         if self._own_loop:
             self._thread = threading.Thread(target=self._run_loop, name="tidegate-loop", daemon=True)
@@ -319,68 +337,23 @@ class OnLoop(Handlers):
             close_event_loop(self._loop)
 
     def _feed(self) -> None:
+        # What a record costs must be known before the next one is taken.
+        most = 1 if self._cost is not None else MOST_AT_ONCE
         while True:
             try:
-                works = self._dispatcher.take(MOST_AT_ONCE)
+                works = self._dispatcher.take(most)
             except _core.TidegateError:
                 return  # whoever waits for the end is told
             if works is None:
                 return
             try:
-                self._loop.call_soon_threadsafe(self._begin, works)
+                if self._cost is not None:
+                    works = self.priced(works)
+                self._loop.call_soon_threadsafe(self.begin, works)
             except RuntimeError:  # the user's loop was closed
                 self._dispatcher.end_with("the event loop that runs the handlers was closed")
                 self._dispatcher.give_back([ticket for ticket, _, _ in works])
                 return
-
-    def _begin(self, works: list[Work]) -> None:
-        loop, tasks = self._loop, self._tasks
-        for work in works:
-            tasks[work[0]] = loop.create_task(self._one(work))
-
-    async def _one(self, work: Work) -> None:
-        ticket, attempts, record = work
-        if attempts:
-            _attempt.set(attempts + 1)  # in this task's own context
-        try:
-            returned = await self._handler(record)
-            if returned is not None and _unawaited(returned):
-                self.misused([ticket], returned)
-                return
-            answer: Any = self.answer(ticket, returned) if self._makes_outputs else ticket
-        except Exception as error:
-            if not self.is_in_child:
-                self.failed(work, error)
-        except asyncio.CancelledError as error:
-            self._cancelled(work, error)
-        except BaseException as error:
-            self.broke([ticket], error)
-        else:
-            # What ends in one turn of the loop is told at once.
-            if not self._done:
-                self._loop.call_soon(self._settle)
-            self._done.append(answer)
-        finally:
-            self._tasks.pop(ticket, None)
-
-    def _cancelled(self, work: Work, error: BaseException) -> None:
-        """Either the handler's task was cancelled, or something that it awaited was."""
-        if self._is_ending or self._dispatcher.is_stopping:
-            self._dispatcher.give_back([work[0]])
-            return
-        task = asyncio.current_task()
-        # Before Python 3.11 the two cannot be told apart: the record is left unfinished, which loses nothing.
-        was_cancelled = getattr(task, "cancelling", lambda: 1)()
-        if was_cancelled:
-            self._dispatcher.end_with(f"a task of the handler {name_of(self._handler)} was cancelled by somebody else")
-            self._dispatcher.give_back([work[0]])
-        else:
-            self.failed(work, CancelledInsideError(describe(error)))
-
-    def _settle(self) -> None:
-        done, self._done = self._done, []
-        with contextlib.suppress(_core.ForkedError):
-            self.tell(done)
 
     def _watch_loop(self) -> None:
         """Say once when a handler keeps the loop from turning: then all others stand still as well."""
@@ -431,21 +404,31 @@ class OnLoop(Handlers):
             if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join(_LOOP_END_S)
 
-    def _cancel(self) -> None:
-        for task in tuple(self._tasks.values()):
-            task.cancel()
+
+_loops: weakref.WeakSet[OnLoop] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """A handler has forked: the other tasks are the parent's, and the child's copy of our loop would run them once more."""
+    for handlers in tuple(_loops):
+        if handlers._own_loop and threading.get_ident() == handlers._loop_thread:
+            handlers._loop.stop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class CancelledInsideError(Exception):
     """Something that the handler awaited was cancelled, the handler was not: a failed attempt."""
 
 
-_attempt: contextvars.ContextVar[int] = contextvars.ContextVar("tidegate_attempt", default=1)
+attempt: contextvars.ContextVar[int] = contextvars.ContextVar("tidegate_attempt", default=1)
 
 
 def current_attempt() -> int:
-    """In a handler: which attempt at its record this is; the first is 1."""
-    return _attempt.get()
+    """In a handler: which attempt at its record this is; the first is 1. Of a batch: that of its record with the most."""
+    return attempt.get()
 
 
 def close_event_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -479,6 +462,16 @@ def check_handler(handler: object) -> None:
             raise _core.ArgumentTypeError(
                 f"handler: {name_of(handler)} is a generator function, calling it would not run it; take the `yield` out of it"
             )
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):
+        return  # of a builtin: calling it tells
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise _core.ArgumentTypeError(
+            f"handler: {name_of(handler)}{signature} takes no single argument ({error}); give a function that takes a Record"
+        ) from None
 
 
 def name_of(handler: object) -> str:
@@ -488,7 +481,7 @@ def name_of(handler: object) -> str:
     return f"{getattr(function, '__module__', '?')}.{name}"
 
 
-def _unawaited(returned: Any) -> str:
+def unawaited(returned: Any) -> str:
     """What it is, if it is something that has to be run by somebody, else nothing."""
     if inspect.iscoroutine(returned):
         returned.close()
@@ -501,6 +494,16 @@ def _unawaited(returned: Any) -> str:
     if inspect.isawaitable(returned) and not (isinstance(returned, asyncio.Future) and returned.done()):
         return f"an awaitable ({type(returned).__qualname__})"
     return ""
+
+
+def text_of(error: BaseException | str) -> str:
+    """What an exception says, whatever its `__str__` does: a record whose failure cannot be told would stay in flight for ever."""
+    try:
+        text = str(error)
+    except Exception as raised:
+        text = f"its text cannot be had: {type(raised).__name__}"
+    # No header can hold half of a surrogate pair.
+    return (text or ("failed" if isinstance(error, str) else type(error).__name__)).encode("utf-8", "backslashreplace").decode()
 
 
 def _where(thread_id: int) -> str:

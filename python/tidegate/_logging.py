@@ -110,7 +110,8 @@ def _renamed(name: str) -> Callable[[Any], None]:
 def describe(error: BaseException) -> str:
     """`Type: text` of an exception on one line, shortened, even when its own `__str__` raises."""
     try:
-        text = " ".join(str(error).split())
+        # Half of a surrogate pair goes into no log and no header.
+        text = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
     except Exception:
         text = "(its text cannot be had)"
     if len(text) > _LONGEST_TEXT:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 from tidegate import _core
-from tidegate._handlers import Undecodable, is_coroutine_function
+from tidegate._handlers import BatchError, Undecodable, is_coroutine_function
 from tidegate.processing import Processing, ProcessingOptions, begin
 
 __all__ = ["MoreOptions", "SideBySide"]
@@ -32,6 +32,13 @@ class MoreOptions(TypedDict, total=False):
     park_retries: bool
     on_failure: str | None
     offset_map_bytes: int
+    attempt_timeout: float | None
+    rate_limit: float | None
+    min_in_flight: int | None
+    dead_letter_limit: int | None
+    cost: Callable[[Any], float] | None
+    batch_size: int
+    batch_timeout: float
 
 
 SERIAL_TOO = frozenset(("order", "max_in_flight", "max_attempts", "backoff", "max_backoff", "on_failure"))
@@ -59,7 +66,10 @@ class SideBySide:
         self._consumer = consumer
         self._decode = decode
         self._handler = handler
-        self._options = options
+        self._options: ProcessingOptions = {**options}
+        self._cost = options["cost"]
+        if self._cost is not None:
+            self._options["cost"] = self._cost_of
         self._on_failed = on_failed
         self._guard = threading.Lock()
         self._processing: Processing | None = None
@@ -68,7 +78,11 @@ class SideBySide:
     def begin(self) -> Processing:
         """Begin, or begin again."""
         before = self.ledger()
-        handle = self._handle_later if is_coroutine_function(self._handler()) else self._handle
+        handle: Callable[[Any], Any]
+        if self._options["batch_size"] > 1:
+            handle = self._handle_together_later if is_coroutine_function(self._handler()) else self._handle_together
+        else:
+            handle = self._handle_later if is_coroutine_function(self._handler()) else self._handle
         self._before = before
         self._processing = begin(self._consumer, handle, self._options, on_attempt_failed=self._attempt_failed, at_exit=False)
         return self._processing
@@ -94,6 +108,47 @@ class SideBySide:
     async def _handle_later(self, record: Any) -> Any:
         return await self._handler()(self._document(record))
 
+    def _handle_together(self, records: list[Any]) -> Any:
+        documents, rows, failures = self._documents(records)
+        returned = None
+        if documents:
+            try:
+                returned = self._handler()(documents)
+            except Exception as error:
+                failures |= _failures(error, rows)
+        if failures:
+            raise BatchError(failures)
+        return returned
+
+    async def _handle_together_later(self, records: list[Any]) -> Any:
+        documents, rows, failures = self._documents(records)
+        returned = None
+        if documents:
+            try:
+                returned = await self._handler()(documents)
+            except Exception as error:
+                failures |= _failures(error, rows)
+        if failures:
+            raise BatchError(failures)
+        return returned
+
+    def _documents(self, records: list[Any]) -> tuple[list[Any], list[int], dict[int, Exception]]:
+        """What can be decoded, the rows that it comes from, and why the others cannot."""
+        documents: list[Any] = []
+        rows: list[int] = []
+        failures: dict[int, Exception] = {}
+        for row, record in enumerate(records):
+            try:
+                documents.append(self._document(record))
+                rows.append(row)
+            except Undecodable as error:
+                failures[row] = error
+        return documents, rows, failures
+
+    def _cost_of(self, record: Any) -> float:
+        assert self._cost is not None
+        return self._cost(self._document(record))
+
     def _document(self, record: Any) -> Any:
         value = record.value
         try:
@@ -104,3 +159,10 @@ class SideBySide:
     def _attempt_failed(self, record: Any, error: Exception, attempt: int, is_final: bool) -> None:
         with self._guard:
             self._on_failed(record, error, is_final)
+
+
+def _failures(error: Exception, rows: list[int]) -> dict[int, Exception]:
+    """An error of the handler's by the rows of the whole batch, of which it saw those that could be decoded."""
+    if isinstance(error, BatchError) and all(0 <= place < len(rows) for place in error.failures):
+        return {rows[place]: failure for place, failure in error.failures.items()}
+    return dict.fromkeys(rows, error)

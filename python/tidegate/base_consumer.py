@@ -99,8 +99,10 @@ class BaseKafkaConsumer:
         config: further properties of librdkafka or the Java client; they go over the settings above.
         on_error: called as `on_error(exception, record)` once for each record that failed for good or is not JSON, in the
             loop's thread (with several workers: in the handler's, one call at a time); what it raises is logged.
-        more: `max_queued`, `max_bytes` and `park_retries` as in `Consumer.process`; `on_failure="stop"`: without a
-            dead-letter topic a record that has failed for good ends `start()` with a ListenerError, unfinished.
+        more: `max_queued`, `max_bytes`, `park_retries`, `offset_map_bytes`, `attempt_timeout`, `rate_limit`, `min_in_flight` and
+            `dead_letter_limit` as in `Consumer.process`; `cost`, which gets a record's JSON; `batch_size` and `batch_timeout`,
+            with which the handler gets a list of JSON, of at most `workers` records; `on_failure="stop"`: without a dead-letter
+            topic a record that has failed for good ends `start()` with a ListenerError, unfinished.
 
     Records with a null value (tombstones), an empty value, invalid UTF-8 or anything else that is not JSON never reach the
     handler: they count as `poison`. A handler's `KeyboardInterrupt`, `SystemExit` or other BaseException ends `start()`

@@ -22,10 +22,11 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypedDict
 
 from tidegate import _core, _exit
-from tidegate._handlers import MOST_AT_ONCE, OnLoop, OnThreads, Retry, check_handler, current_attempt, is_coroutine_function
+from tidegate._handlers import MOST_AT_ONCE, BatchError, OnLoop, Retry, check_handler, current_attempt, is_coroutine_function
 from tidegate._logging import Logger, describe
+from tidegate._on_threads import OnThreads
 
-__all__ = ["Processing", "ProcessingOptions", "Retry", "current_attempt", "process"]
+__all__ = ["BatchError", "Processing", "ProcessingOptions", "Retry", "SharedOptions", "current_attempt", "process"]
 
 _log = Logger("tidegate.processing")
 
@@ -35,8 +36,8 @@ _MOST_IN_FLIGHT = 1_000_000
 _DRAIN_S = 10.0
 
 
-class ProcessingOptions(TypedDict, total=False):
-    """The keywords of `Consumer.process`; see `process` for what they mean."""
+class SharedOptions(TypedDict, total=False):
+    """The keywords that `Consumer.process` and `Consumer.stream` share; see `process` for what they mean."""
 
     order: str
     max_in_flight: int
@@ -54,6 +55,14 @@ class ProcessingOptions(TypedDict, total=False):
     rate_limit: float | None
     min_in_flight: int | None
     dead_letter_limit: int | None
+
+
+class ProcessingOptions(SharedOptions, total=False):
+    """The keywords of `Consumer.process`; see `process` for what they mean."""
+
+    cost: Callable[[_core.Record], float] | None
+    batch_size: int
+    batch_timeout: float
     produce_to: str | None
     transactional_id: str | None
     transaction_interval: float
@@ -79,8 +88,11 @@ DEFAULTS: ProcessingOptions = {
     "produce_to": None,
     "transactional_id": None,
     "transaction_interval": 0.1,
+    "cost": None,
+    "batch_size": 1,
+    "batch_timeout": 0.1,
 }
-"""What `process` and `stream` take unless told otherwise."""
+"""What `process` takes unless told otherwise, and `stream` but for what only `process` has."""
 
 
 class OnAttemptFailed(Protocol):
@@ -91,7 +103,7 @@ class OnAttemptFailed(Protocol):
 
 def process(
     consumer: _core.Consumer,
-    handler: Callable[[_core.Record], Any],
+    handler: Callable[[Any], Any],
     *,
     order: str = "key",
     max_in_flight: int = 16,
@@ -112,14 +124,18 @@ def process(
     produce_to: str | None = None,
     transactional_id: str | None = None,
     transaction_interval: float = 0.1,
+    cost: Callable[[_core.Record], float] | None = None,
+    batch_size: int = 1,
+    batch_timeout: float = 0.1,
 ) -> Processing:
     """Handle the consumer's records in the background until `stop()`, `consumer.close()` or an error.
 
     Args:
         consumer: subscribed or assigned, now or later. Nobody else may poll it meanwhile; its rebalance callbacks run in a
             thread of their own.
-        handler: called with each Record. A plain function runs on `max_in_flight` threads; a coroutine function runs on the
-            event loop of the caller, if one runs, else on one of its own. What it returns is ignored, unless there is `produce_to`.
+        handler: called with each Record, or with a list of them if `batch_size` is more than 1. A plain function runs on threads,
+            for `max_in_flight` records; a coroutine function runs on the event loop of the caller, if one runs, else on one of
+            its own. What it returns is ignored, unless there is `produce_to`.
         order: what stays in order: `key` (records of one partition with the same key; records without a key have no order),
             `partition`, or `none`.
         max_in_flight: the most records with handlers at once.
@@ -138,7 +154,8 @@ def process(
             does not repeat it; 0 for none. The broker must take as much (`offset.metadata.max.bytes`, 4096 unless changed).
         attempt_timeout: seconds after which an attempt counts as failed. Its handler is not stopped: its key stays busy until it
             returns, and what it says then is thrown away.
-        rate_limit: the most records begun per second.
+        rate_limit: the most records begun per second, or the most that they may `cost` per second. What is not used up is saved
+            for a second; a record that costs more is begun all the same, and what it is too much is waited for afterwards.
         min_in_flight: let the number of records at once follow the service, between this and `max_in_flight`: more while handlers
             stay quick, fewer when they slow down or fail.
         dead_letter_limit: the most records that go to the dead-letter topic; one more ends the processing, unfinished.
@@ -148,6 +165,12 @@ def process(
         transactional_id: the name of this member's producer: no other member may have it at the same time. Best the same after a
             restart, which then need not wait 30 s for what a crash left open.
         transaction_interval: the least seconds from one transaction to the next; outputs wait so long.
+        cost: with `rate_limit`: called with each Record before the handler, for each attempt, in a thread of ours; gives what it
+            costs, 0 or more, in the unit that `rate_limit` is per second (tokens of a language model, say). What it raises
+            is a failed attempt; anything that is no such number is a failure for good.
+        batch_size: how many records the handler gets at a time; more than 1: always as a list. Those of one key follow each
+            other in order. An exception fails all of them, each with its own attempts; `BatchError` says which ones.
+        batch_timeout: seconds that a record waits at most for the others of a batch.
 
     A handler may raise `Retry(after=seconds)`. A BaseException that is no Exception (KeyboardInterrupt, SystemExit) ends the
     processing and leaves the record unfinished, and so does a handler that returns a coroutine or a generator, which nobody
@@ -179,13 +202,16 @@ def process(
         "produce_to": produce_to,
         "transactional_id": transactional_id,
         "transaction_interval": transaction_interval,
+        "cost": cost,
+        "batch_size": batch_size,
+        "batch_timeout": batch_timeout,
     }
     return begin(consumer, handler, options)
 
 
 def begin(
     consumer: _core.Consumer,
-    handler: Callable[[_core.Record], Any],
+    handler: Callable[[Any], Any],
     options: ProcessingOptions,
     *,
     on_attempt_failed: OnAttemptFailed | None = None,
@@ -210,7 +236,7 @@ def begin(
 def most_at_once(options: ProcessingOptions) -> int:
     """How many records a thread may take: one, where each record's beginning counts."""
     paced = any(options[name] is not None for name in ("attempt_timeout", "rate_limit", "min_in_flight"))
-    return 1 if paced else MOST_AT_ONCE
+    return 1 if paced or options["batch_size"] > 1 else MOST_AT_ONCE
 
 
 _dispatchers: weakref.WeakKeyDictionary[_core.Consumer, _core._Dispatcher] = weakref.WeakKeyDictionary()
@@ -243,22 +269,9 @@ def dispatch(consumer: _core.Consumer, options: ProcessingOptions, records_each:
             )
         dispatcher = _dispatchers[consumer] = _core._Dispatcher(
             consumer,
-            order=options["order"],
-            max_in_flight=options["max_in_flight"] * records_each,
-            max_queued=options["max_queued"],
-            max_bytes=options["max_bytes"],
-            max_attempts=options["max_attempts"],
-            backoff=float(options["backoff"]),
-            max_backoff=float(options["max_backoff"]),
-            park_retries=bool(options["park_retries"]),
-            on_failure=options["on_failure"] or "stop",
-            dead_letter_topic=options["dead_letter_topic"],
-            offset_map_bytes=options["offset_map_bytes"],
-            attempt_timeout=options["attempt_timeout"],
-            rate_limit=options["rate_limit"],
-            min_in_flight=options["min_in_flight"],
-            dead_letter_limit=options["dead_letter_limit"],
+            dead_letter_topic=letters,
             transactional=_transactional(options),
+            **engine_options(options, records_each),
         )
     return dispatcher
 
@@ -266,6 +279,28 @@ def dispatch(consumer: _core.Consumer, options: ProcessingOptions, records_each:
 def _transactional(options: ProcessingOptions) -> tuple[str, str, float] | None:
     topic, name = options["produce_to"], options["transactional_id"]
     return (topic, name, float(options["transaction_interval"])) if topic is not None and name is not None else None
+
+
+def engine_options(options: ProcessingOptions, records_each: int = 1) -> dict[str, Any]:
+    """Checked options as the engine takes them, but for the dead-letter topic."""
+    return {
+        "order": options["order"],
+        "max_in_flight": options["max_in_flight"] * records_each,
+        "max_queued": options["max_queued"],
+        "max_bytes": options["max_bytes"],
+        "max_attempts": options["max_attempts"],
+        "backoff": float(options["backoff"]),
+        "max_backoff": float(options["max_backoff"]),
+        "park_retries": bool(options["park_retries"]),
+        "on_failure": options["on_failure"] or "stop",
+        "offset_map_bytes": options["offset_map_bytes"],
+        "attempt_timeout": options["attempt_timeout"],
+        "rate_limit": options["rate_limit"],
+        "min_in_flight": options["min_in_flight"],
+        "dead_letter_limit": options["dead_letter_limit"],
+        "batch_size": options["batch_size"],
+        "batch_timeout": float(options["batch_timeout"]),
+    }
 
 
 class Processing:
@@ -289,18 +324,26 @@ class Processing:
         self._stopped = threading.Event()
         self._exiting = False
         self._handlers: OnThreads | OnLoop
+        give_up_on, cost, is_batched = options["give_up_on"], options["cost"], options["batch_size"] > 1
         makes_outputs = options["produce_to"] is not None
         if is_coroutine_function(handler):
-            self._handlers = OnLoop(self, dispatcher, handler, options["give_up_on"], loop, makes_outputs)
+            self._handlers = OnLoop(
+                self, dispatcher, handler, give_up_on, loop, cost=cost, is_batched=is_batched, makes_outputs=makes_outputs
+            )
         else:
+            # So many batches can be full at once.
+            count = -(-options["max_in_flight"] // options["batch_size"])
+            at_once = most_at_once(options)
             self._handlers = OnThreads(
                 self,
                 dispatcher,
                 handler,
-                options["give_up_on"],
-                options["max_in_flight"],
-                most_at_once(options),
-                makes_outputs,
+                give_up_on,
+                count,
+                at_once,
+                cost=cost,
+                is_batched=is_batched,
+                makes_outputs=makes_outputs,
             )
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -416,6 +459,7 @@ def check_values(options: ProcessingOptions) -> None:
         _check_count("max_attempts", options["max_attempts"])
     for name in ("backoff", "max_backoff"):
         check_seconds(name, given[name])
+    _check_batches(options)
     _check_number("offset_map_bytes", options["offset_map_bytes"], 0, 65_536)
     _check_pace(options)
     _check_kinds(options["give_up_on"])
@@ -483,6 +527,10 @@ def _check_transactions(options: ProcessingOptions) -> None:
         raise _core.ArgumentError(
             "produce_to: outputs are sent in transactions, and there is no transactional_id; give one that no other member has"
         )
+    if options["produce_to"] is not None and options["batch_size"] > 1:
+        raise _core.ArgumentError(
+            "batch_size: a handler of batches has no outputs of its own for each record; leave produce_to or batch_size out"
+        )
     if options["produce_to"] is None and name is not None:
         raise _core.ArgumentError(
             "transactional_id: there is no produce_to, so there is nothing to send in a transaction; give the topic of the outputs"
@@ -491,7 +539,29 @@ def _check_transactions(options: ProcessingOptions) -> None:
         raise _core.ArgumentError("transaction_interval: there are no transactions; give produce_to and transactional_id")
 
 
+def _check_batches(options: ProcessingOptions) -> None:
+    _check_count("batch_size", options["batch_size"])
+    check_seconds("batch_timeout", options["batch_timeout"])
+    for name, most in (("max_in_flight", options["max_in_flight"]), ("max_queued", options["max_queued"])):
+        if options["batch_size"] > most:
+            raise _core.ArgumentError(
+                f"batch_size: {options['batch_size']} records never come together while {name} is {most}; use a smaller "
+                f"batch_size, or raise {name}"
+            )
+
+
+def _check_cost(options: ProcessingOptions) -> None:
+    cost: Any = options["cost"]
+    if cost is None:
+        return
+    if not callable(cost) or is_coroutine_function(cost):
+        raise _core.ArgumentTypeError(f"cost: {cost!r} is no plain function; give one that takes a Record and returns a number")
+    if options["rate_limit"] is None:
+        raise _core.ArgumentError("cost: there is no rate_limit that it counts against; give one, in the same unit per second")
+
+
 def _check_pace(options: ProcessingOptions) -> None:
+    _check_cost(options)
     given: dict[str, Any] = {**options}
     for name, unit in (("attempt_timeout", "seconds"), ("rate_limit", "records per second")):
         value = given[name]

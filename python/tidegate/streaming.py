@@ -27,9 +27,9 @@ from types import TracebackType
 from typing import Any
 
 from tidegate import _core, _exit
-from tidegate._handlers import MOST_AT_ONCE, sensible_seconds
+from tidegate._handlers import MOST_AT_ONCE, sensible_seconds, text_of
 from tidegate._logging import Logger
-from tidegate.processing import DEFAULTS, ProcessingOptions, Retry, check_seconds, dispatch
+from tidegate.processing import DEFAULTS, ProcessingOptions, Retry, SharedOptions, check_seconds, dispatch
 
 __all__ = ["Stream", "StreamOptions", "StreamTask", "stream"]
 
@@ -38,11 +38,13 @@ _log = Logger("tidegate.streaming")
 _TURN_S = 0.0002
 """A loop that comes back sooner than this for each record gets many at a time; a slow one gets one."""
 _DRAIN_S = 10.0
+_NOT_HERE = ("cost", "batch_size", "batch_timeout")
+"""Options of `process` that a loop of one record at a time has no use for."""
 _FEEDER_END_S = 5.0
 
 
-class StreamOptions(ProcessingOptions, total=False):
-    """The keywords of `Consumer.stream`: those of `process`, and how long a block that ends waits for answers."""
+class StreamOptions(SharedOptions, total=False):
+    """The keywords of `Consumer.stream`: those it shares with `process`, and how long a block that ends waits for answers."""
 
     drain: float
 
@@ -59,9 +61,10 @@ def stream(consumer: _core.Consumer, *, drain: float = _DRAIN_S, **options: Any)
     Raises:
         tidegate.ArgumentError: an argument is wrong, or two contradict each other.
     """
-    unknown = options.keys() - DEFAULTS.keys()
+    names = [name for name in DEFAULTS if name not in _NOT_HERE]
+    unknown = options.keys() - set(names)
     if unknown:
-        raise _core.ArgumentTypeError(f"{sorted(unknown)[0]}: there is no such option; there are {', '.join(DEFAULTS)} and drain")
+        raise _core.ArgumentTypeError(f"{sorted(unknown)[0]}: there is no such option; there are {', '.join(names)} and drain")
     check_seconds("drain", drain)
     merged: Any = {**DEFAULTS, **options}
     if merged["produce_to"] is not None or merged["transactional_id"] is not None:
@@ -329,7 +332,7 @@ class StreamTask:
         after = error.after if isinstance(error, Retry) else None
         kind = type(error).__qualname__ if isinstance(error, BaseException) else "failed"
         is_retriable = retriable and not isinstance(error, stream._options["give_up_on"])
-        stream._entered().fail(self._ticket, kind, str(error) or kind, is_retriable, sensible_seconds(after))
+        stream._entered().fail(self._ticket, kind, text_of(error), is_retriable, sensible_seconds(after))
 
     def give_back(self) -> None:
         """Neither done nor failed: it is unfinished and comes again after a restart."""

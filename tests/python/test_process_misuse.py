@@ -6,6 +6,8 @@ import asyncio
 import functools
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -45,7 +47,7 @@ class Place:
 
 @pytest.fixture
 def place(running: tidegate.EmbeddedBroker, request: pytest.FixtureRequest) -> Place:
-    return Place(running, "".join(c if c.isalnum() else "-" for c in request.node.name)[:80])
+    return Place(running, "".join(c if c.isalnum() else "-" for c in request.node.name)[:200])
 
 
 async def _nothing() -> None: ...
@@ -247,3 +249,182 @@ def test_a_handler_knows_which_attempt_it_is(place: Place) -> None:
     with place.consume() as consumer, consumer.process(handler, max_attempts=3, backoff=0.001) as processing:
         until(lambda: processing.ledger()["done"] == 3, 60)
     assert attempts == [1, 2, 3, 1, 1]
+
+
+def _no_argument() -> None: ...
+
+
+def _two_arguments(_record: tidegate.Record, _more: int) -> None: ...
+
+
+def _only_keywords(*, record: tidegate.Record) -> None: ...
+
+
+@pytest.mark.parametrize("handler", [_no_argument, _two_arguments, _only_keywords, functools.partial(_two_arguments, None, 2)])
+def test_a_handler_that_takes_no_record_is_told_before_any_record_fails(place: Place, handler: Callable[..., Any]) -> None:
+    with place.consume() as consumer, pytest.raises(tidegate.ArgumentTypeError, match=r"handler: .* takes no single argument"):
+        consumer.process(handler)
+    with place.consume() as consumer, consumer.process(functools.partial(_two_arguments, _more=2)) as processing:
+        until(lambda: processing.ledger()["done"] == 3, 60)
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("kind", ["function", "coroutine"])
+@pytest.mark.parametrize("error", [Unspeakable(), ValueError("half a \ud83d pair")])
+def test_an_exception_whose_text_cannot_be_told_is_a_failed_attempt_all_the_same(place: Place, error: Exception, kind: str) -> None:
+    """Nobody could tell the engine, and the record stayed in flight for ever."""
+
+    def handler(_record: tidegate.Record) -> None:
+        raise error
+
+    async def handler_later(_record: tidegate.Record) -> None:
+        raise error
+
+    with place.consume() as consumer:
+        with consumer.process(
+            handler if kind == "function" else handler_later, on_failure="skip", max_attempts=2, backoff=0
+        ) as all_of:
+            until(lambda: all_of.ledger()["done"] == 3, 60)
+
+
+class EnoughError(BaseException):
+    """Its text holds half of a surrogate pair."""
+
+
+def test_a_base_exception_whose_text_cannot_be_told_ends_it_all_the_same(place: Place) -> None:
+    def handler(_record: tidegate.Record) -> None:
+        raise EnoughError("half a \ud83d pair")
+
+    with place.consume() as consumer:
+        processing = consumer.process(handler)
+        with pytest.raises(EnoughError):
+            processing.wait(60)
+        processing.stop()
+
+
+@pytest.mark.parametrize("after", ["soon", -1, float("nan"), True, 1e12])
+def test_a_retry_after_that_is_no_time_is_none(place: Place, after: Any) -> None:
+    def handler(record: tidegate.Record) -> None:
+        if tidegate.current_attempt() == 1:
+            raise tidegate.Retry("busy", after=after)
+
+    with place.consume() as consumer, consumer.process(handler, max_attempts=2, backoff=0) as processing:
+        until(lambda: processing.ledger()["done"] == 3, 60)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_coroutine_that_never_returns_holds_up_no_stop(place: Place, refuses: bool) -> None:
+    begun, cancelled = threading.Event(), threading.Event()
+
+    async def handler(_record: tidegate.Record) -> None:
+        begun.set()
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                cancelled.set()
+                if not refuses:
+                    raise
+
+    with place.consume() as consumer:
+        processing = consumer.process(handler)
+        assert begun.wait(60)
+        since = time.monotonic()
+        ledger = processing.stop(drain=0.1)
+        assert time.monotonic() - since < 15
+        assert cancelled.is_set()
+        assert (ledger["in_flight"], ledger["done"]) == (1, 0)
+    assert place.committed() == 0
+
+
+def test_a_handler_that_makes_no_progress_loses_its_partitions(place: Place) -> None:
+    """After `max.poll.interval.ms`, as a loop that does not poll would; the records come again, and it goes on when it returns."""
+    release = threading.Event()
+    seen: list[bytes | None] = []
+
+    def handler(record: tidegate.Record) -> None:
+        seen.append(record.value)
+        if len(seen) == 1:
+            release.wait(60)
+
+    config = {"bootstrap.servers": place.servers, "group.id": place.name, "auto.offset.reset": "earliest"}
+    config |= {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000", "tidegate.revoke.drain.ms": "500"}
+    lost: list[Any] = []
+    with tidegate.Consumer(config) as consumer:
+        consumer.subscribe([place.name], on_lost=lost.append, on_revoke=lost.append)
+        with consumer.process(handler) as processing:
+            until(lambda: bool(lost), 60)
+            release.set()
+            until(lambda: processing.ledger()["done"] == 3, 60)
+            ledger = processing.stop()
+    assert seen == [b"0", b"0", b"1", b"2"]
+    assert (ledger["stale"], ledger["missing"]) == (3, 0)
+
+
+@pytest.mark.parametrize("kind", ["function", "coroutine"])
+def test_a_handler_that_closes_its_consumer_waits_no_longer_than_it_says(place: Place, kind: str) -> None:
+    took: list[float] = []
+
+    def handler(_record: tidegate.Record) -> None:
+        since = time.monotonic()
+        try:
+            consumer.close(timeout=1)
+        except tidegate.TidegateError:
+            pass
+        took.append(time.monotonic() - since)
+
+    async def handler_later(record: tidegate.Record) -> None:
+        handler(record)
+
+    with place.consume() as consumer:
+        processing = consumer.process(handler if kind == "function" else handler_later)
+        assert processing.wait(60)
+        until(lambda: bool(took), 60)
+        processing.stop()
+    assert took[0] < 10
+
+
+FORKING = """
+import asyncio, os, sys, tidegate
+
+async def handler(record):
+    if record.value == b"0":
+        await asyncio.sleep(0.2)  # the others are in flight by then
+        child = os.fork()
+        if child == 0:
+            return
+        for _ in range(1000):
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                break
+            await asyncio.sleep(0.01)
+        else:
+            os.kill(child, 9)
+            status = "the child went on"
+        os.write(1, f"child: {status}\\n".encode())
+        return
+    await asyncio.sleep(0.5)
+    os.write(1, b"handled\\n")
+
+config = {"bootstrap.servers": sys.argv[1], "group.id": sys.argv[2], "auto.offset.reset": "earliest"}
+with tidegate.Consumer(config, [sys.argv[2]]) as consumer, consumer.process(handler, order="none") as processing:
+    while processing.ledger()["done"] < 3 and not processing.wait(0.01):
+        pass
+"""
+
+
+def test_the_child_of_a_coroutine_that_forks_does_not_go_on_with_the_others(place: Place) -> None:
+    """It has a copy of the event loop, and of every task in it."""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING, place.servers, place.name],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert run.returncode == 0, run.stderr
+    assert sorted(run.stdout.splitlines()) == ["child: 0", "handled", "handled"], run.stdout

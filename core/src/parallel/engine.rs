@@ -155,11 +155,12 @@ impl Engine {
 
     /// When there may be something to take, or an attempt is over its time.
     pub(crate) fn next_due_us(&self) -> Option<u64> {
-        let batch = match self.options.batch_size {
-            1 => None,
+        let hand_out = match self.options.batch_size {
+            1 => self.state.single_due_us(),
             _ => self.state.together_due_us(self.fill()),
         };
-        self.state.next_due_us().into_iter().chain(batch).min()
+        let timer = self.state.timer_due_us();
+        timer.into_iter().chain(hand_out).min()
     }
 
     /// Attempts that are over their time have failed.

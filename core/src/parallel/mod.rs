@@ -38,7 +38,7 @@ pub use outputs::{IntoOutputs, Output};
 pub use parts::{Ticket, Work, Works};
 pub use process::{HandlerError, Processing};
 #[cfg(any(test, feature = "simulator"))]
-pub use simulation::{DeadLetter, Simulation};
+pub use simulation::{DeadLetter, LogRecord, Simulation};
 
 /// What is handled one after the other, in the order of its offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

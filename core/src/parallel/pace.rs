@@ -58,8 +58,8 @@ impl Budget {
 
     /// When there is something to pay with again; `None` when there is now.
     pub(crate) fn due_us(&self) -> Option<u64> {
-        (self.level <= 0.0)
-            .then(|| self.at_us + ((-self.level / self.per_us).ceil() as u64).saturating_add(1))
+        let missing_us = (-self.level / self.per_us).ceil() as u64;
+        (self.level <= 0.0).then(|| self.at_us.saturating_add(missing_us).saturating_add(1))
     }
 }
 

@@ -150,8 +150,9 @@ pub(super) struct Slot {
     pub(super) attempts: u32,
     /// What was paid for it from the budget.
     pub(super) paid: f32,
-    /// When a handler got it, this time and the first time.
+    /// When a handler got it, or, while it waits for a retry, when that is due.
     pub(super) begun_us: u64,
+    /// When a handler got it for the first time.
     pub(super) first_us: u64,
 }
 

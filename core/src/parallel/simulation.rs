@@ -24,6 +24,7 @@ use crate::partition::TopicPartition;
 use crate::source::{CommitOffset, RequestId};
 use crate::tracker::{CellState, PartitionCell};
 
+/// The topic's name, unless [`Simulation::with_topic`] gives another.
 const TOPIC: &str = "simulated";
 /// The most records of one batch, as the poller's.
 const BATCH_RECORDS: usize = 4096;
@@ -43,10 +44,22 @@ pub struct DeadLetter {
     pub attempts: u32,
 }
 
+/// A record as it stands in a simulated partition.
+#[derive(Debug, Clone, Default)]
+pub struct LogRecord {
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; none for a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Names and values.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// When it was made, in milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
+}
+
 #[derive(Debug, Default)]
 struct Log {
-    /// Key and value of each.
-    records: Vec<[Option<Vec<u8>>; 2]>,
+    records: Vec<LogRecord>,
     /// Next to fetch by the member that lives now.
     position: i64,
 }
@@ -83,6 +96,7 @@ struct Log {
 /// ```
 #[derive(Debug)]
 pub struct Simulation {
+    topic: String,
     options: ProcessOptions,
     dead_letters: bool,
     /// What is handled is finished by transactions of the test.
@@ -94,16 +108,14 @@ pub struct Simulation {
     logs: BTreeMap<i32, Log>,
     committed: BTreeMap<i32, CommitOffset>,
     outage: bool,
+    answers_lost: bool,
     pending: Vec<Letter>,
     sent: Vec<DeadLetter>,
     holding: bool,
     ended: Option<Error>,
+    stopping: bool,
     lines: Vec<String>,
     maps_left_out: u64,
-}
-
-fn partition(number: i32) -> TopicPartition {
-    TopicPartition::new(TOPIC, number)
 }
 
 impl Simulation {
@@ -115,6 +127,7 @@ impl Simulation {
     pub fn new(options: ProcessOptions, dead_letters: bool) -> Result<Simulation> {
         options.check()?;
         Ok(Simulation {
+            topic: TOPIC.to_string(),
             engine: Simulation::engine(&options, dead_letters, false, 0),
             options,
             dead_letters,
@@ -125,13 +138,35 @@ impl Simulation {
             logs: BTreeMap::new(),
             committed: BTreeMap::new(),
             outage: false,
+            answers_lost: false,
             pending: Vec::new(),
             sent: Vec::new(),
             holding: false,
             ended: None,
+            stopping: false,
             lines: Vec::new(),
             maps_left_out: 0,
         })
+    }
+
+    /// Records are of this topic; before anything is produced or assigned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a name that no topic can have.
+    pub fn with_topic(self, topic: &str) -> Result<Simulation> {
+        crate::checks::topic_name(topic)?;
+        let topic = topic.to_string();
+        Ok(Simulation { topic, ..self })
+    }
+
+    fn partition(&self, number: i32) -> TopicPartition {
+        TopicPartition::new(self.topic.as_str(), number)
+    }
+
+    fn partitions(&self, numbers: &[i32]) -> Vec<TopicPartition> {
+        let numbers = numbers.iter();
+        numbers.map(|number| self.partition(*number)).collect()
     }
 
     fn engine(
@@ -149,9 +184,20 @@ impl Simulation {
 
     /// Appends a record to a partition; gives its offset.
     pub fn produce(&mut self, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) -> i64 {
+        self.append(
+            partition,
+            LogRecord {
+                key: key.map(<[u8]>::to_vec),
+                value: value.map(<[u8]>::to_vec),
+                ..LogRecord::default()
+            },
+        )
+    }
+
+    /// Appends a record with everything it has; gives its offset.
+    pub fn append(&mut self, partition: i32, record: LogRecord) -> i64 {
         let log = self.logs.entry(partition).or_default();
-        let bytes = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-        log.records.push([bytes(key), bytes(value)]);
+        log.records.push(record);
         log.records.len() as i64 - 1
     }
 
@@ -162,7 +208,7 @@ impl Simulation {
     /// [`Error::Argument`] for one that it has already.
     pub fn assign(&mut self, partitions: &[i32]) -> Result<()> {
         for &number in partitions {
-            if self.assignment.get(&partition(number)).is_some() {
+            if self.assignment.get(&self.partition(number)).is_some() {
                 return Err(Error::argument(
                     "partitions",
                     format!("{number} is assigned already"),
@@ -177,7 +223,7 @@ impl Simulation {
             let committed =
                 found.map(|commit| Committed::new(commit.offset, commit.metadata.clone()));
             let start = found.map_or(0, |commit| commit.offset);
-            let mut cell = PartitionCell::new(partition(number), generation, start);
+            let mut cell = PartitionCell::new(self.partition(number), generation, start);
             if let Some(map) = committed.as_ref().and_then(Committed::map) {
                 cell = cell.with_map(map.done().to_vec(), map.leader_epoch().unwrap_or(-1));
             }
@@ -191,7 +237,7 @@ impl Simulation {
     /// The group takes these partitions: nothing more of them is handed out, what waits is given back, and what handlers have may
     /// still be settled until [`Simulation::end_revoke`].
     pub fn begin_revoke(&mut self, partitions: &[i32]) {
-        let partitions: Vec<_> = partitions.iter().copied().map(partition).collect();
+        let partitions = self.partitions(partitions);
         self.assignment.advance(&partitions, CellState::Revoking);
         self.engine.state.drop_stale();
     }
@@ -201,13 +247,13 @@ impl Simulation {
     pub fn is_drained(&self, partitions: &[i32]) -> bool {
         let cells = partitions
             .iter()
-            .filter_map(|number| self.assignment.get(&partition(*number)));
+            .filter_map(|number| self.assignment.get(&self.partition(*number)));
         cells.into_iter().all(|cell| !cell.has_in_hand())
     }
 
     /// Commits what is done of partitions that are being taken, and lets go of them. What is settled later is stale.
     pub fn end_revoke(&mut self, partitions: &[i32]) {
-        let partitions: Vec<_> = partitions.iter().copied().map(partition).collect();
+        let partitions = self.partitions(partitions);
         self.commit_of(Some(&partitions));
         self.assignment.remove(&partitions);
         self.engine.state.drop_stale();
@@ -215,7 +261,7 @@ impl Simulation {
 
     /// These partitions are somebody else's already: nothing of them is committed.
     pub fn lose(&mut self, partitions: &[i32]) {
-        let partitions: Vec<_> = partitions.iter().copied().map(partition).collect();
+        let partitions = self.partitions(partitions);
         self.assignment.remove(&partitions);
         self.engine.state.drop_stale();
     }
@@ -231,6 +277,7 @@ impl Simulation {
         self.assignment = Assignment::default();
         self.pending.clear();
         self.ended = None;
+        self.stopping = false;
     }
 
     /// Virtual time passes. Attempts that are over their time fail.
@@ -272,7 +319,8 @@ impl Simulation {
     fn next_batch(&mut self, room: usize) -> Option<RecordBatch> {
         let mut builder = BatchBuilder::with_capacity(0, 0);
         for (&number, log) in &mut self.logs {
-            let Some(cell) = self.assignment.get(&partition(number)) else {
+            let partition = TopicPartition::new(self.topic.as_str(), number);
+            let Some(cell) = self.assignment.get(&partition) else {
                 continue;
             };
             let from = log.position as usize;
@@ -280,9 +328,14 @@ impl Simulation {
             if from >= until || !cell.deliver(from as i64, until as i64) {
                 continue;
             }
-            builder.begin_run(cell, -1, TimestampType::NotAvailable);
-            for (offset, [key, value]) in (from..).zip(&log.records[from..until]) {
-                builder.push(number, offset as i64, -1, key.as_deref(), value.as_deref());
+            builder.begin_run(cell, -1, TimestampType::CreateTime);
+            for (offset, record) in (from..).zip(&log.records[from..until]) {
+                let (key, value) = (record.key.as_deref(), record.value.as_deref());
+                let timestamp_ms = record.timestamp_ms.unwrap_or(-1);
+                builder.push(number, offset as i64, timestamp_ms, key, value);
+                for (name, value) in &record.headers {
+                    builder.push_header(name.as_bytes(), value.as_deref());
+                }
             }
             log.position = until as i64;
         }
@@ -291,9 +344,9 @@ impl Simulation {
 
     /// Fetches, and hands out up to `most` records that may be handled now; nothing once the processing has ended.
     pub fn take(&mut self, most: usize) -> Vec<Work> {
-        self.fetch();
         let mut works = Works::default();
-        if self.ended.is_none() {
+        if self.ended.is_none() && !self.stopping {
+            self.fetch();
             self.engine.take(most, self.now_us, &mut works);
         }
         works.owned().collect()
@@ -320,6 +373,17 @@ impl Simulation {
         if !self.holding {
             self.confirm_dead_letters();
         }
+    }
+
+    /// Ends the processing with an error, as a handler does that did what none may; the first one counts.
+    pub fn fail(&mut self, error: Error) {
+        self.ended.get_or_insert(error);
+    }
+
+    /// Gives back everything that waits and hands out nothing more, as [`Dispatcher::stop`](crate::Dispatcher::stop) does.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        self.engine.state.drop_all_waiting();
     }
 
     /// The dead-letter topic confirms nothing from now on, or everything again.
@@ -371,16 +435,23 @@ impl Simulation {
         }
         for offset in offsets {
             let id = RequestId(self.requests);
-            self.assignment.confirm(id, &offset);
+            if !self.answers_lost {
+                self.assignment.confirm(id, &offset);
+            }
             self.committed
                 .insert(offset.topic_partition.partition, offset);
         }
-        true
+        !self.answers_lost
     }
 
     /// The broker answers no commit from now on, or every one again.
     pub fn set_commit_outage(&mut self, outage: bool) {
         self.outage = outage;
+    }
+
+    /// The broker takes commits and its answers are lost, from now on or no more.
+    pub fn set_answers_lost(&mut self, lost: bool) {
+        self.answers_lost = lost;
     }
 
     /// What the group has committed of a partition: next to read, and the metadata.
@@ -393,7 +464,7 @@ impl Simulation {
     /// Somebody else commits, or has committed before.
     pub fn set_committed(&mut self, number: i32, offset: i64, metadata: Option<&str>) {
         let commit = CommitOffset {
-            topic_partition: partition(number),
+            topic_partition: self.partition(number),
             offset,
             metadata: metadata.map(str::to_string),
         };

@@ -113,14 +113,27 @@ impl State {
         self.bytes
     }
 
-    /// When the next retry is due.
-    pub(crate) fn next_due_us(&self) -> Option<u64> {
-        let timer = self.timers.peek().map(|Reverse((due_us, _, _))| *due_us);
-        let waits = !self.rotation.is_empty();
-        let hold = (waits && self.hold_until_us > 0).then_some(self.hold_until_us);
-        let budget = self.budget.as_ref().filter(|_| waits);
-        let paid = budget.and_then(Budget::due_us);
-        timer.into_iter().chain(hold).chain(paid).min()
+    /// When the next retry is due, or the next attempt over its time.
+    pub(crate) fn timer_due_us(&self) -> Option<u64> {
+        self.timers.peek().map(|Reverse((due_us, _, _))| *due_us)
+    }
+
+    /// When [`State::take`] has something to hand out at the latest, if it is time that keeps it back.
+    pub(crate) fn single_due_us(&self) -> Option<u64> {
+        self.held_until_us().filter(|_| self.may_hand_out())
+    }
+
+    /// True when something waits and a hand is free for it: else time changes nothing, and whoever slept until then would spin.
+    pub(crate) fn may_hand_out(&self) -> bool {
+        let is_open = |number: &u32| Self::is_open(&self.lanes[*number as usize]);
+        self.free_hands() > 0 && self.rotation.iter().any(is_open)
+    }
+
+    /// Nothing is handed out before this time: a handler has said so, or the budget is used up.
+    pub(crate) fn held_until_us(&self) -> Option<u64> {
+        let hold = (self.hold_until_us > 0).then_some(self.hold_until_us);
+        let paid = self.budget.as_ref().and_then(Budget::due_us);
+        hold.into_iter().chain(paid).max()
     }
 
     /// Takes in a leased batch.

@@ -18,7 +18,9 @@ impl State {
                 break;
             }
             self.timers.pop();
-            if entry.life != life || entry.stage != Stage::RetryWait {
+            // A timer of an attempt that has failed since then is no retry's.
+            let is_retry = entry.stage == Stage::RetryWait && entry.begun_us == due_us;
+            if entry.life != life || !is_retry {
                 continue;
             }
             let shard = entry.shard;
@@ -199,6 +201,7 @@ impl State {
             Answer::Retry { due_us, park } => {
                 entry.stage = Stage::RetryWait;
                 entry.attempts += 1;
+                entry.begun_us = due_us;
                 let life = entry.life;
                 self.ledger.in_flight -= 1;
                 self.ledger.retry_wait += 1;

@@ -8,7 +8,7 @@ use crate::parallel::parts::{Lane, NONE, Stage, Ticket, Works};
 
 impl State {
     /// How many more may be with handlers; those that have run over their time still take their room.
-    fn free_hands(&self) -> usize {
+    pub(super) fn free_hands(&self) -> usize {
         let most = self
             .throttle
             .as_ref()
@@ -29,7 +29,7 @@ impl State {
         self.hold_until_us = self.hold_until_us.max(until_us);
     }
 
-    fn is_open(lane: &Lane) -> bool {
+    pub(super) fn is_open(lane: &Lane) -> bool {
         !(lane.stopped || (lane.cell.is_paused() && lane.cell.is_live()))
     }
 
@@ -125,12 +125,16 @@ impl State {
 
     /// When [`State::take_together`] has something to hand out at the latest, as things are.
     pub(crate) fn together_due_us(&self, fill: Fill) -> Option<u64> {
+        if !self.may_hand_out() {
+            return None;
+        }
         let lanes = self
             .rotation
             .iter()
             .map(|number| &self.lanes[*number as usize]);
         let oldest_us = self.oldest_us(lanes.filter(|lane| Self::is_open(lane)))?;
-        Some(oldest_us.saturating_add(fill.wait_us))
+        let due_us = oldest_us.saturating_add(fill.wait_us);
+        Some(due_us.max(self.held_until_us().unwrap_or(0)))
     }
 
     /// Takes the next shard of a partition out of line.

@@ -104,6 +104,74 @@ fn what_waits_behind_something_stale_is_handed_out_in_time() {
     assert_eq!(simulation.take(1).len(), 2);
 }
 
+/// The timer of the attempt that had failed woke the record when that attempt would have been over its time.
+#[test]
+fn a_retry_waits_as_long_as_it_was_told_to_also_beyond_the_time_of_an_attempt() {
+    let mut simulation = with(|options| {
+        options.attempt_timeout = Some(Duration::from_secs(30));
+        options.max_attempts = Some(2);
+    });
+    fill(&mut simulation, 0, &["a"]);
+    simulation.assign(&[0]).expect("assigned");
+    let works = simulation.take(1);
+    let busy = Outcome::failed("Busy", "later", true, Some(Duration::from_secs(60)));
+    simulation.settle([(works[0].ticket, busy)]);
+    simulation.advance(Duration::from_secs(59));
+    assert!(simulation.take(1).is_empty());
+    simulation.advance(Duration::from_secs(1));
+    assert_eq!(simulation.take(1).len(), 1);
+}
+
+/// Whoever waited until "now" woke at once and waited again: a whole core, for as long as every hand was full.
+#[test]
+fn nothing_is_due_while_every_hand_is_full_or_the_budget_is_used_up() {
+    let mut simulation = with(|options| {
+        options.batch_size = 2;
+        options.max_in_flight = 2;
+        options.rate_limit = Some(1.0);
+        options.order = Order::None;
+    });
+    fill(&mut simulation, 0, &["a", "b", "c", "d"]);
+    simulation.assign(&[0]).expect("assigned");
+    let works = simulation.take(2);
+    assert!(!works.is_empty());
+    let second = simulation.take(2);
+    simulation.advance(Duration::from_secs(20));
+    let third = simulation.take(2);
+    let full: Vec<_> = works.into_iter().chain(second).chain(third).collect();
+    assert_eq!(full.len(), 2);
+    // Both hands are full: only an answer makes room.
+    assert_eq!(simulation.next_due(), None);
+    for work in &full {
+        simulation.charge(work.ticket, 100.0);
+    }
+    done(&mut simulation, &full);
+    assert!(simulation.take(2).is_empty(), "the debt comes first");
+    let due = simulation.next_due().expect("a time");
+    assert!(due > Duration::from_secs(60), "{due:?}");
+    simulation.advance(due);
+    assert!(!simulation.take(2).is_empty());
+}
+
+/// The time at which a budget was paid off, long over, was taken for the time at which the rest of a batch is due.
+#[test]
+fn a_batch_that_waits_for_others_is_due_when_its_time_is_over_and_not_before() {
+    let mut simulation = with(|options| {
+        options.batch_size = 2;
+        options.rate_limit = Some(10.0);
+        options.order = Order::None;
+        options.batch_timeout = Duration::from_secs(5);
+    });
+    fill(&mut simulation, 0, &["a", "b"]);
+    simulation.assign(&[0]).expect("assigned");
+    let works = simulation.take(2);
+    done(&mut simulation, &works);
+    assert_eq!(simulation.take(2).len(), 0, "the budget is used up");
+    simulation.advance(Duration::from_secs(1));
+    assert!(simulation.take(2).is_empty(), "one alone waits");
+    assert_eq!(simulation.next_due(), Some(Duration::from_secs(4)));
+}
+
 #[test]
 fn a_batch_may_be_of_one_partition() {
     let mut simulation = with(|options| {
