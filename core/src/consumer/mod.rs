@@ -165,7 +165,7 @@ impl Consumer {
             &tuning.native,
             config.group_id.is_some(),
             tuning.reset,
-            options.logs,
+            options,
             &waker,
             config.tokens.as_ref(),
         )?;
@@ -179,8 +179,12 @@ impl Consumer {
             options,
             waker,
         };
-        let (mut consumer, poller) = Consumer::with_source(source, parts);
+        let (mut consumer, mut poller) = Consumer::with_source(source, parts);
         consumer.reaching = reaching;
+        if options.logs {
+            // What librdkafka said while it was made is there for the first poll, which may be one that does not wait.
+            let _ = poller.step();
+        }
         consumer.start(poller)?;
         Ok(consumer)
     }

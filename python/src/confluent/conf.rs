@@ -72,7 +72,7 @@ impl ProducerSettings {
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<ProducerSettings> {
         let mut settings = ProducerSettings {
-            config: Config::new(),
+            config: Config::new().servers_may_miss(),
             on_delivery: None,
             error_cb: None,
             stats_cb: None,

@@ -21,9 +21,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rdkafka::bindings as rd;
 
+use super::WHAT;
 use super::answer::{Answer, Giver, pair};
 use super::types::AdminOptions;
-use super::{WHAT, Watcher};
+use super::watcher::Watcher;
 use crate::checks;
 
 use crate::config::IsolationLevel;

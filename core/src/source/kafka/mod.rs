@@ -35,6 +35,8 @@ use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::log;
 use crate::native::sasl::{self, Tokens};
+use crate::native::throttle;
+use crate::notice::ConsumerOptions;
 use crate::partition::{Offset, TopicPartition};
 use crate::queue::Waker;
 use crate::source::lookup;
@@ -83,22 +85,25 @@ pub(crate) struct KafkaSource {
 }
 
 impl KafkaSource {
-    /// Creates librdkafka's client. `waker` wakes the poller; with `logs` log lines are events.
+    /// Creates librdkafka's client. `waker` wakes the poller; log lines and throttling are events where `options` says so.
     pub(crate) fn new(
         config: &ClientConfig,
         grouped: bool,
         reset: lookup::Reset,
-        logs: bool,
+        options: ConsumerOptions,
         waker: &Arc<Waker>,
         tokens: Option<&TokenSource>,
     ) -> Result<KafkaSource> {
         let context = Context {
             events: Mutex::new(VecDeque::new()),
-            logs,
+            logs: options.logs,
         };
         let mut client: Client = config
             .create_with_context(context)
             .map_err(|error| kafka_code::error(&error, "the consumer could not be created"))?;
+        if options.throttles {
+            throttle::listen(client.client());
+        }
         client.set_nonempty_callback({
             let waker = Arc::clone(waker);
             move || waker.wake()

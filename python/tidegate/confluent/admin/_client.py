@@ -9,10 +9,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, TypeAlias
 
-from tidegate import _core
 from tidegate.confluent._errors import KafkaError, KafkaException, as_int32
 from tidegate.confluent._model import (
     ConsumerGroupState,
@@ -27,6 +25,7 @@ from tidegate.confluent._types import TopicPartition, Uuid
 from tidegate.confluent.admin import _checks as check
 from tidegate.confluent.admin._acl import AclBinding, AclBindingFilter
 from tidegate.confluent.admin._config import ConfigEntry, ConfigResource
+from tidegate.confluent.admin._handle import Handle, refuses_when_closed
 from tidegate.confluent.admin._listoffsets import OffsetSpec
 from tidegate.confluent.admin._new import NewPartitions, NewTopic
 from tidegate.confluent.admin._results import (
@@ -57,7 +56,6 @@ from tidegate.confluent.admin._scram import (
 )
 
 _Futures: TypeAlias = dict[Any, "Future[Any]"]
-_CALLBACKS = ("error_cb", "stats_cb", "throttle_cb", "oauth_cb", "logger")
 _NO_OPERATIONS: list[Any] = []
 
 
@@ -91,11 +89,13 @@ def _acl(acl: AclBinding) -> tuple[Any, ...]:
     )
 
 
-class AdminClient:
+@refuses_when_closed
+class AdminClient(Handle):
     """Administration of a cluster.
 
     Args:
-        conf: the configuration; `bootstrap.servers` is all it needs. Names of librdkafka and of the Java client.
+        conf: the configuration; `bootstrap.servers` is all it needs. Names of librdkafka and of the Java client. `error_cb`,
+            `stats_cb`, `throttle_cb` and `logger` are called inside of `poll()`, `oauth_cb` on a thread of the client's.
         kwargs: more of it.
 
     Requests return a `concurrent.futures.Future`, or a dict of them by what was asked for; what fails raises KafkaException from
@@ -110,8 +110,7 @@ class AdminClient:
     def __init__(self, conf: dict[str, Any], **kwargs: Any) -> None:
         if not isinstance(conf, dict):
             raise TypeError(f"expected configuration dict, not {type(conf).__name__}")
-        properties = {name: value for name, value in {**conf, **kwargs}.items() if name not in _CALLBACKS}
-        self._native = _core._ConfluentAdmin(properties)
+        self._open(conf, kwargs)
 
     def _ask(
         self, what: str, request: Any, options: check.Options, futures: Iterable[Future[Any]], show: Callable[[Any], None]
@@ -463,13 +462,6 @@ class AdminClient:
         options = check.options(request_timeout)
         return self._named("alter_consumer_group_offsets", [wanted.group_id], request, options, _offsets)
 
-    def set_sasl_credentials(self, username: str, password: str) -> None:
-        """Other SASL PLAIN or SCRAM credentials, for connections that are made from now on."""
-        for name, value in (("username", username), ("password", password)):
-            if not isinstance(value, str):
-                raise TypeError(f"{name} must be str, not {type(value).__name__}")
-        self._native.set_sasl_credentials(username, password)
-
     def describe_user_scram_credentials(
         self, users: list[str] | None = None, *, request_timeout: float = -1
     ) -> Future[Any] | dict[str, Future[Any]]:
@@ -597,28 +589,6 @@ class AdminClient:
         wanted = None if partitions is None else [_part(place) for place in partitions]
         self._ask("elect_leaders", (election_type.value, wanted), options, [future], show)
         return future
-
-    def poll(self, timeout: float) -> int:
-        """There is nothing to poll for: answers come by themselves. Returns 0 at once."""
-        _waiting(timeout)
-        return 0
-
-    def __len__(self) -> int:
-        return 0
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __enter__(self) -> AdminClient:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        exc_traceback: TracebackType | None = None,
-    ) -> None:
-        return None
 
 
 def _offsets(group: str, offsets: Any) -> ConsumerGroupTopicPartitions:
