@@ -14,6 +14,7 @@ mod tests;
 mod tuning;
 mod wait;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -127,6 +128,8 @@ pub struct Consumer {
     reaching: Config,
     fork: ForkGuard,
     closed: Mutex<bool>,
+    /// Callbacks of the application that run: what they call is answered while the consumer closes as well.
+    telling: AtomicUsize,
     thread: Mutex<Option<JoinHandle<()>>>,
     ended: Receiver<()>,
 }
@@ -221,6 +224,7 @@ impl Consumer {
             reaching: Config::new(),
             fork: ForkGuard::new(),
             closed: Mutex::new(false),
+            telling: AtomicUsize::new(0),
             thread: Mutex::new(None),
             // Disconnected, as after the thread's end.
             ended: bounded(0).1,
@@ -577,7 +581,7 @@ impl Consumer {
 
     pub(crate) fn open(&self) -> Result<()> {
         self.fork.check(WHAT)?;
-        if self.is_closed() {
+        if self.is_closed() && self.telling.load(Ordering::SeqCst) == 0 {
             return Err(Error::Closed { what: WHAT });
         }
         Ok(())

@@ -84,7 +84,8 @@ impl Consumer {
     /// What is behind it, while it is open.
     fn open(&self) -> PyResult<&Arc<Face>> {
         let face = self.made()?;
-        if face.is_closed() {
+        // A callback of close() may still call it.
+        if face.is_closed() && face.callbacks.inside() == Inside::Nothing {
             return Err(PyRuntimeError::new_err(CLOSED));
         }
         Ok(face)

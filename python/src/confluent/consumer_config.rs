@@ -147,5 +147,5 @@ pub(crate) fn read(
 fn is_producers(name: &str) -> bool {
     properties()
         .iter()
-        .any(|property| property.name == name && property.scope == Scope::Producer)
+        .any(|property| property.is_named(name) && property.scope == Scope::Producer)
 }

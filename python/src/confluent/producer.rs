@@ -92,7 +92,7 @@ pub(super) fn topic_name<'a, 'py>(
 }
 
 /// The partition of a call; `None` leaves it to the partitioner.
-pub(super) fn partition_of(py: Python<'_>, partition: i32) -> PyResult<Option<i32>> {
+fn partition_of(py: Python<'_>, partition: i32) -> PyResult<Option<i32>> {
     match partition {
         ANY_PARTITION => Ok(None),
         0.. => Ok(Some(partition)),

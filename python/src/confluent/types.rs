@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
-use tidegate::Error;
+use tidegate::{ConfigProblem, Error};
 
 use crate::token::TokenFunction;
 use crate::wait::{deadline, slice_until};
@@ -151,7 +151,30 @@ pub(crate) fn error_of<'py>(py: Python<'py>, error: &Error) -> PyResult<Option<B
         fatal: error.is_fatal(),
         ..Flags::default()
     };
-    kafka_error(py, code, Some(&error.to_string()), flags).map(Some)
+    let said = match error {
+        Error::Config(problems) => match problems.0.first() {
+            Some(problem) => format!("{}: {error}", as_librdkafka_says(problem)),
+            None => error.to_string(),
+        },
+        error => error.to_string(),
+    };
+    kafka_error(py, code, Some(&said), flags).map(Some)
+}
+
+/// librdkafka's sentence for a problem of the configuration, which programs look for.
+fn as_librdkafka_says(problem: &ConfigProblem) -> String {
+    let name = &problem.property;
+    if problem.reason.starts_with("is not a known property") {
+        return format!("No such configuration property: \"{name}\"");
+    }
+    let value = &problem.value;
+    let range = problem.reason.strip_prefix("is outside ");
+    if let Some((low, high)) = range.and_then(|range| range.split_once(" to ")) {
+        return format!(
+            "Configuration property \"{name}\" value {value} is outside allowed range {low}..{high}"
+        );
+    }
+    format!("Invalid value for configuration property \"{name}\": {value}")
 }
 
 /// The exception for an error of the engine. `closed` is what a closed handle says.

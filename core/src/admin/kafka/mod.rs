@@ -119,6 +119,8 @@ impl Client {
 
     /// The life of the thread.
     pub(super) fn serve(&self) {
+        // What came before the wake-up was set wakes nobody.
+        self.sink.poll(Duration::ZERO);
         while !self.ending.load(Ordering::SeqCst) {
             // SAFETY: the queue is ours.
             let event = unsafe { rd::rd_kafka_queue_poll(self.queues.answers, LOOK_EVERY_MS) };

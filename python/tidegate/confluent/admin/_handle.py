@@ -56,6 +56,10 @@ def _number(name: str, timeout: Any) -> float:
     return float(timeout)
 
 
+def _value(value: Any) -> Any:
+    return value if isinstance(value, (str, bool, int, float)) else str(value)
+
+
 class Handle:
     """The native client, while it is open, and the callbacks."""
 
@@ -76,8 +80,11 @@ class Handle:
                 raise wrong(f"expected {name} property as a callable function, not {type(callback).__name__}")
         self._logger = properties.pop("logger", None)
         oauth = self._callbacks.pop("oauth_cb", None)
+        topic = properties.pop("default.topic.config", None)
+        if isinstance(topic, dict):
+            properties.update(topic)
         # None means librdkafka's default.
-        given = {name: value for name, value in properties.items() if value is not None}
+        given = {str(name): _value(value) for name, value in properties.items() if value is not None}
         polled = bool(self._callbacks) or self._logger is not None
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._telling = threading.Lock()
