@@ -555,6 +555,7 @@ def test_commits_inside_on_revoke_work_while_the_consumer_closes(broker: tidegat
     again.close()
 
 
+@pytest.mark.slow  # it takes the whole bound
 def test_closing_is_bounded_when_nobody_answers(broker: tidegate.EmbeddedBroker) -> None:
     consumer = ours.Consumer(config(broker, ours))
     consumer.subscribe(["t"])

@@ -33,7 +33,14 @@ impl Reader {
         }
         let waker = Arc::new(Waker::default());
         waker.register();
-        let source = KafkaSource::new(&config, true, lookup::Reset::Beginning, false, &waker, None);
+        let source = KafkaSource::new(
+            &config,
+            true,
+            lookup::Reset::Beginning,
+            ConsumerOptions::default(),
+            &waker,
+            None,
+        );
         Reader {
             source: source.expect("a consumer"),
             events: VecDeque::new(),

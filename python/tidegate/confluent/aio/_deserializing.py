@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Generic, TypeVar
 
-from tidegate.confluent._util.asyncinit import asyncinit
+from tidegate.confluent._util.asyncinit import initialized
 from tidegate.confluent.aio._consumer import AIOConsumer
 from tidegate.confluent.aio._serdes import AsyncSerdes
 from tidegate.confluent.error import ConsumeError, KeyDeserializationError, ValueDeserializationError
@@ -19,7 +19,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@asyncinit
 class AsyncDeserializingConsumer(AIOConsumer, Generic[K, V]):
     """An AIOConsumer with deserializers. Making it is awaited: `consumer = await AsyncDeserializingConsumer(conf)`.
 
@@ -33,7 +32,10 @@ class AsyncDeserializingConsumer(AIOConsumer, Generic[K, V]):
         ValueError: a deserializer and its builder are both there.
     """
 
-    async def __init__(self, conf: dict[str, Any], **kwargs: Any) -> None:  # type: ignore[misc]  # `asyncinit` awaits it
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return initialized(super().__new__(cls), args, kwargs)
+
+    async def __init__(self, conf: dict[str, Any], **kwargs: Any) -> None:  # type: ignore[misc]  # `initialized` awaits it
         self._serdes = await AsyncSerdes.build(conf, ("key.deserializer", "value.deserializer"))
         try:
             AIOConsumer.__init__(self, self._serdes.rest, **kwargs)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Generic, TypeVar
 
 from tidegate.confluent._types import HeadersType
-from tidegate.confluent._util.asyncinit import asyncinit
+from tidegate.confluent._util.asyncinit import initialized
 from tidegate.confluent.aio._producer import AIOProducer
 from tidegate.confluent.aio._serdes import AsyncSerdes, maybe_await
 from tidegate.confluent.error import KeySerializationError, ValueSerializationError
@@ -18,7 +18,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@asyncinit
 class AsyncSerializingProducer(AIOProducer, Generic[K, V]):
     """An AIOProducer with serializers. Making it is awaited: `producer = await AsyncSerializingProducer(conf)`.
 
@@ -32,7 +31,10 @@ class AsyncSerializingProducer(AIOProducer, Generic[K, V]):
         ValueError: a serializer and its builder are both there.
     """
 
-    async def __init__(self, conf: dict[str, Any], **kwargs: Any) -> None:  # type: ignore[misc]  # `asyncinit` awaits it
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return initialized(super().__new__(cls), args, kwargs)
+
+    async def __init__(self, conf: dict[str, Any], **kwargs: Any) -> None:  # type: ignore[misc]  # `initialized` awaits it
         self._serdes = await AsyncSerdes.build(conf, ("key.serializer", "value.serializer"))
         try:
             AIOProducer.__init__(self, self._serdes.rest, **kwargs)
