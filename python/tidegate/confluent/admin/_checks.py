@@ -17,6 +17,9 @@ from tidegate.confluent.admin._scram import (
     UserScramCredentialUpsertion,
 )
 
+DEFAULT = float("nan")
+"""A timeout that was not given: `socket.timeout.ms`. Every number is one that was."""
+
 _UNSET = -1
 _LONGEST_S = 3600.0
 
@@ -53,7 +56,7 @@ def options(
     """The native options."""
     number = as_int32(broker)
     return (
-        None if request_timeout is None else timeout("request_timeout", request_timeout),
+        None if request_timeout is DEFAULT else timeout("request_timeout", request_timeout),
         None if operation_timeout is None else timeout("operation_timeout", operation_timeout),
         flag("validate_only", validate_only),
         None if number == _UNSET else number,

@@ -155,7 +155,7 @@ class AdminClient(Handle):
         new_topics: list[NewTopic],
         *,
         operation_timeout: float | None = None,
-        request_timeout: float | None = None,
+        request_timeout: float = check.DEFAULT,
         validate_only: bool = False,
     ) -> dict[str, Future[Any]]:
         """Create topics; each future gives None.
@@ -178,7 +178,7 @@ class AdminClient(Handle):
         return self._named("create_topics", names, request, options, self._nothing)
 
     def delete_topics(
-        self, topics: list[str], *, operation_timeout: float | None = None, request_timeout: float | None = None
+        self, topics: list[str], *, operation_timeout: float | None = None, request_timeout: float = check.DEFAULT
     ) -> dict[str, Future[Any]]:
         """Delete topics and everything in them; each future gives None."""
         if not isinstance(topics, list):
@@ -194,7 +194,7 @@ class AdminClient(Handle):
         new_partitions: list[NewPartitions],
         *,
         operation_timeout: float | None = None,
-        request_timeout: float | None = None,
+        request_timeout: float = check.DEFAULT,
         validate_only: bool = False,
     ) -> dict[str, Future[Any]]:
         """Give topics more partitions; each future gives None."""
@@ -213,7 +213,7 @@ class AdminClient(Handle):
         return self._named("create_partitions", names, request, options, self._nothing)
 
     def describe_topics(
-        self, topics: TopicCollection, *, include_authorized_operations: bool = False, request_timeout: float | None = None
+        self, topics: TopicCollection, *, include_authorized_operations: bool = False, request_timeout: float = check.DEFAULT
     ) -> dict[str, Future[Any]]:
         """Describe topics; each future gives a TopicDescription."""
         if not isinstance(topics, TopicCollection):
@@ -239,7 +239,7 @@ class AdminClient(Handle):
         return self._named("describe_topics", names, names, options, show)
 
     def describe_cluster(
-        self, *, include_authorized_operations: bool = False, request_timeout: float | None = None
+        self, *, include_authorized_operations: bool = False, request_timeout: float = check.DEFAULT
     ) -> Future[DescribeClusterResult]:
         """Describe the cluster."""
         options = check.options(request_timeout, include_authorized_operations=include_authorized_operations)
@@ -295,7 +295,7 @@ class AdminClient(Handle):
         return found
 
     def describe_configs(
-        self, resources: list[ConfigResource], *, request_timeout: float | None = None, broker: int = -1
+        self, resources: list[ConfigResource], *, request_timeout: float = check.DEFAULT, broker: int = -1
     ) -> dict[ConfigResource, Future[Any]]:
         """Read configurations; each future gives a dict of names to ConfigEntry. One resource of type broker per call."""
         request = [(one.restype_int, str(one.name), _NO_OPERATIONS) for one in _all(resources, ConfigResource, ValueError)]
@@ -305,7 +305,7 @@ class AdminClient(Handle):
         self,
         resources: list[ConfigResource],
         *,
-        request_timeout: float | None = None,
+        request_timeout: float = check.DEFAULT,
         validate_only: bool = False,
         broker: int = -1,
     ) -> dict[ConfigResource, Future[Any]]:
@@ -322,7 +322,7 @@ class AdminClient(Handle):
         self,
         resources: list[ConfigResource],
         *,
-        request_timeout: float | None = None,
+        request_timeout: float = check.DEFAULT,
         validate_only: bool = False,
         broker: int = -1,
     ) -> dict[ConfigResource, Future[Any]]:
@@ -352,7 +352,7 @@ class AdminClient(Handle):
         self._ask(what, request, options, futures.values(), show)
         return futures
 
-    def create_acls(self, acls: list[AclBinding], *, request_timeout: float | None = None) -> dict[AclBinding, Future[Any]]:
+    def create_acls(self, acls: list[AclBinding], *, request_timeout: float = check.DEFAULT) -> dict[AclBinding, Future[Any]]:
         """Create access rules; each future gives None."""
         request = [_acl(acl) for acl in _unique(acls, AclBinding, "ACL bindings")]
         check.not_empty(acls, "AclBinding objects")
@@ -366,7 +366,7 @@ class AdminClient(Handle):
         return dict(zip(acls, futures, strict=True))
 
     def describe_acls(
-        self, acl_binding_filter: AclBindingFilter, *, request_timeout: float | None = None
+        self, acl_binding_filter: AclBindingFilter, *, request_timeout: float = check.DEFAULT
     ) -> Future[list[AclBinding]]:
         """The access rules that match."""
         if not isinstance(acl_binding_filter, AclBindingFilter):
@@ -380,7 +380,7 @@ class AdminClient(Handle):
         return future
 
     def delete_acls(
-        self, acl_binding_filters: list[AclBindingFilter], *, request_timeout: float | None = None
+        self, acl_binding_filters: list[AclBindingFilter], *, request_timeout: float = check.DEFAULT
     ) -> dict[AclBindingFilter, Future[Any]]:
         """Delete the access rules that match; each future gives a list of those deleted."""
         request = [_acl(acl) for acl in _unique(acl_binding_filters, AclBindingFilter, "ACL binding filters")]
@@ -399,7 +399,7 @@ class AdminClient(Handle):
         *,
         states: set[ConsumerGroupState] | None = None,
         types: set[ConsumerGroupType] | None = None,
-        request_timeout: float | None = None,
+        request_timeout: float = check.DEFAULT,
     ) -> Future[ListConsumerGroupsResult]:
         """List consumer groups, all or those in these states and of these types."""
         options = check.options(
@@ -422,7 +422,7 @@ class AdminClient(Handle):
         return future
 
     def describe_consumer_groups(
-        self, group_ids: list[str], *, include_authorized_operations: bool = False, request_timeout: float | None = None
+        self, group_ids: list[str], *, include_authorized_operations: bool = False, request_timeout: float = check.DEFAULT
     ) -> dict[str, Future[Any]]:
         """Describe consumer groups; each future gives a ConsumerGroupDescription."""
         if not isinstance(group_ids, list):
@@ -444,7 +444,7 @@ class AdminClient(Handle):
 
         return self._named("describe_consumer_groups", names, names, options, show)
 
-    def delete_consumer_groups(self, group_ids: list[str], *, request_timeout: float | None = None) -> dict[str, Future[Any]]:
+    def delete_consumer_groups(self, group_ids: list[str], *, request_timeout: float = check.DEFAULT) -> dict[str, Future[Any]]:
         """Delete consumer groups without members; each future gives None."""
         if not isinstance(group_ids, list):
             raise TypeError("Expected input to be list of group ids to be deleted")
@@ -460,7 +460,7 @@ class AdminClient(Handle):
         list_consumer_group_offsets_request: list[ConsumerGroupTopicPartitions],
         *,
         require_stable: bool = False,
-        request_timeout: float | None = None,
+        request_timeout: float = check.DEFAULT,
     ) -> dict[str, Future[Any]]:
         """A group's committed offsets, of some partitions or of all; the future gives a ConsumerGroupTopicPartitions."""
         wanted = check.listed_offsets(list_consumer_group_offsets_request)
@@ -470,7 +470,7 @@ class AdminClient(Handle):
         return self._named("list_consumer_group_offsets", [wanted.group_id], request, options, _offsets)
 
     def alter_consumer_group_offsets(
-        self, alter_consumer_group_offsets_request: list[ConsumerGroupTopicPartitions], *, request_timeout: float | None = None
+        self, alter_consumer_group_offsets_request: list[ConsumerGroupTopicPartitions], *, request_timeout: float = check.DEFAULT
     ) -> dict[str, Future[Any]]:
         """Set committed offsets of a group without members; the future gives a ConsumerGroupTopicPartitions."""
         wanted = check.altered_offsets(alter_consumer_group_offsets_request)
@@ -479,7 +479,7 @@ class AdminClient(Handle):
         return self._named("alter_consumer_group_offsets", [wanted.group_id], request, options, _offsets)
 
     def describe_user_scram_credentials(
-        self, users: list[str] | None = None, *, request_timeout: float | None = None
+        self, users: list[str] | None = None, *, request_timeout: float = check.DEFAULT
     ) -> Future[Any] | dict[str, Future[Any]]:
         """SCRAM credentials: a future of a dict for all users (None), or a future for each user named."""
         check.scram_users(users)
@@ -504,7 +504,7 @@ class AdminClient(Handle):
         return future
 
     def alter_user_scram_credentials(
-        self, alterations: list[UserScramCredentialAlteration], *, request_timeout: float | None = None
+        self, alterations: list[UserScramCredentialAlteration], *, request_timeout: float = check.DEFAULT
     ) -> dict[str, Future[Any]]:
         """Make, replace and remove SCRAM credentials; each user's future gives None."""
         if not isinstance(alterations, list):
@@ -521,7 +521,7 @@ class AdminClient(Handle):
         topic_partition_offsets: dict[TopicPartition, OffsetSpec],
         *,
         isolation_level: IsolationLevel | None = None,
-        request_timeout: float | None = None,
+        request_timeout: float = check.DEFAULT,
     ) -> dict[TopicPartition, Future[Any]]:
         """Offsets of partitions: the ends, or at a time; each future gives a ListOffsetsResultInfo."""
         if not isinstance(topic_partition_offsets, dict):
@@ -560,7 +560,7 @@ class AdminClient(Handle):
         self,
         topic_partition_offsets: list[TopicPartition],
         *,
-        request_timeout: float | None = None,
+        request_timeout: float = check.DEFAULT,
         operation_timeout: float | None = None,
     ) -> dict[TopicPartition, Future[Any]]:
         """Delete the records before these offsets; OFFSET_END deletes all. Each future gives DeletedRecords."""
@@ -590,7 +590,7 @@ class AdminClient(Handle):
         election_type: ElectionType,
         partitions: list[TopicPartition] | None = None,
         *,
-        request_timeout: float | None = None,
+        request_timeout: float = check.DEFAULT,
         operation_timeout: float | None = None,
     ) -> Future[dict[TopicPartition, KafkaError | None]]:
         """Elect leaders of these partitions, or of all; the future gives a dict of partitions to KafkaError or None."""
