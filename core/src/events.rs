@@ -30,13 +30,13 @@ pub enum ClientEvent {
         /// The line.
         message: String,
     },
-    /// A broker held a request back because of a quota.
+    /// A broker held a request back because of a quota, or, with 0 ms, does so no longer.
     Throttle {
         /// The broker's name.
         broker: String,
         /// The broker's number.
         broker_id: i32,
-        /// For how long.
+        /// For how long, in milliseconds.
         throttle_ms: i32,
     },
 }

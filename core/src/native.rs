@@ -3,6 +3,7 @@
 //! L1; any thread.
 
 pub(crate) mod sasl;
+pub(crate) mod throttle;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

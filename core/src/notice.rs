@@ -32,6 +32,8 @@ pub struct ConsumerOptions {
     pub statistics: bool,
     /// librdkafka's log lines are kept as notices instead of going to the log.
     pub logs: bool,
+    /// Requests that a broker held back are kept as notices.
+    pub throttles: bool,
 }
 
 /// Something that [`Consumer::next_notice`](crate::Consumer::next_notice) tells.
@@ -63,6 +65,15 @@ pub enum Notice {
     },
     /// librdkafka's statistics (JSON).
     Statistics(String),
+    /// A broker held a request back because of a quota, or, with 0 ms, does so no longer.
+    Throttle {
+        /// The broker's name.
+        broker: String,
+        /// The broker's number.
+        broker_id: i32,
+        /// For how long, in milliseconds.
+        throttle_ms: i32,
+    },
     /// A line of librdkafka's log.
     Log {
         /// syslog's number: 0 is worst, 7 is for debugging.

@@ -413,6 +413,15 @@ impl<S: Source> Poller<S> {
                 }
                 *self.shared.librdkafka_stats.lock() = Some(json);
             }
+            SourceEvent::Throttle {
+                broker,
+                broker_id,
+                throttle_ms,
+            } => self.shared.tell(AppEvent::Notice(Notice::Throttle {
+                broker,
+                broker_id,
+                throttle_ms,
+            })),
             SourceEvent::Log {
                 level,
                 facility,
@@ -445,6 +454,15 @@ impl<S: Source> Poller<S> {
     }
 
     pub(crate) fn publish_assignment(&self) {
+        {
+            let mut seen = self.shared.topics_seen.lock();
+            for cell in self.assignment.cells() {
+                let topic = &cell.topic_partition().topic;
+                if !seen.contains(topic) {
+                    seen.insert(Arc::clone(topic));
+                }
+            }
+        }
         *self.shared.assigned.write() = self.assignment.cells().map(Arc::clone).collect();
         self.shared
             .stats

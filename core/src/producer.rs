@@ -17,6 +17,7 @@ use crate::config::{Config, ProducerConfig};
 use crate::error::{Error, Result};
 use crate::log::{self, Level, TIDEGATE};
 use crate::partition::TopicInfo;
+use crate::sink::Sink;
 use crate::sink::kafka::KafkaSink;
 use crate::stats::ProducerStats;
 
@@ -143,6 +144,10 @@ impl Producer {
             Arc::clone(&ledger) as _,
             config.tokens.as_ref(),
         )?;
+        if keeps == Keeps::EventsAndLog {
+            // What librdkafka said while it was made is there for the first look, which may be one that does not wait.
+            Sink::poll(&sink, Duration::ZERO);
+        }
         let engine = Arc::new(Engine::new(
             ledger,
             Arc::new(sink),

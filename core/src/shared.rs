@@ -2,6 +2,7 @@
 //!
 //! Everything is an atomic, a channel, or a lock held for a few instructions and never while user code runs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) waker: Arc<Waker>,
     pub(crate) stats: ConsumerMetrics,
     pub(crate) assigned: RwLock<Vec<Arc<PartitionCell>>>,
+    /// Topics of which a partition was ever assigned.
+    pub(crate) topics_seen: Mutex<BTreeSet<Arc<str>>>,
     pub(crate) librdkafka_stats: Mutex<Option<String>>,
     /// Armed while an application in an event loop waits to be told.
     pub(crate) ready: Ready,
@@ -87,6 +90,7 @@ impl Shared {
             waker,
             stats: ConsumerMetrics::default(),
             assigned: RwLock::new(Vec::new()),
+            topics_seen: Mutex::default(),
             librdkafka_stats: Mutex::new(None),
             ready: Ready::new(),
             options,

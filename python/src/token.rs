@@ -4,8 +4,9 @@
 //! interpreter is going. Always true: what is told about a wrong answer never holds the token.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
@@ -17,9 +18,23 @@ use crate::lifecycle::with_python;
 const EXPECTED: &str = "oauth_token must return (token, expires_at), or (token, expires_at, principal, extensions): \
                         str, seconds since 1970, str, dict of str to str";
 
+/// What the function gave so far.
+#[derive(Default)]
+enum Given {
+    #[default]
+    Nothing,
+    Token,
+    /// Why there is none.
+    Problem(String),
+}
+
 /// The function, until its client is collected.
 #[derive(Default)]
-pub(crate) struct TokenFunction(Mutex<Option<Py<PyAny>>>);
+pub(crate) struct TokenFunction {
+    function: Mutex<Option<Py<PyAny>>>,
+    given: Mutex<Given>,
+    changed: Condvar,
+}
 
 /// The configuration with the function behind it, if there is one.
 pub(crate) fn provide(
@@ -29,7 +44,10 @@ pub(crate) fn provide(
     let Some(function) = args::callable("oauth_token", oauth_token)? else {
         return Ok((config, Arc::default()));
     };
-    let function = Arc::new(TokenFunction(Mutex::new(Some(function))));
+    let function = Arc::new(TokenFunction {
+        function: Mutex::new(Some(function)),
+        ..TokenFunction::default()
+    });
     let asked = Arc::clone(&function);
     let config = config.with_token_provider(move |property: &str| asked.ask(property));
     Ok((config, function))
@@ -37,9 +55,46 @@ pub(crate) fn provide(
 
 impl TokenFunction {
     fn ask(&self, property: &str) -> Result<OauthToken, TokenError> {
+        let answer = self.asked(property);
+        let mut given = self.given.lock();
+        match (&answer, &*given) {
+            // A token that was given once is enough for whoever waits for the first.
+            (_, Given::Token) => {}
+            (Ok(token), _) if is_over(token) => {
+                *given = Given::Problem("the token has expired already".into());
+            }
+            (Ok(_), _) => *given = Given::Token,
+            (Err(problem), _) => *given = Given::Problem(problem.to_string()),
+        }
+        self.changed.notify_all();
+        drop(given);
+        answer
+    }
+
+    /// Waits for the first token: false when the time is over.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        let until = Instant::now() + timeout;
+        let mut given = self.given.lock();
+        while !matches!(*given, Given::Token) {
+            if self.changed.wait_until(&mut given, until).timed_out() {
+                return matches!(*given, Given::Token);
+            }
+        }
+        true
+    }
+
+    /// Why there is no token.
+    pub(crate) fn problem(&self) -> String {
+        match &*self.given.lock() {
+            Given::Problem(problem) => problem.clone(),
+            Given::Nothing | Given::Token => "the function has not returned".into(),
+        }
+    }
+
+    fn asked(&self, property: &str) -> Result<OauthToken, TokenError> {
         with_python(|py| {
             let function = self
-                .0
+                .function
                 .lock()
                 .as_ref()
                 .map(|function| function.clone_ref(py));
@@ -54,7 +109,7 @@ impl TokenFunction {
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         // The collector may run while another thread holds the lock; what is not visited is not collected.
-        match self.0.try_lock() {
+        match self.function.try_lock() {
             Some(function) => visit.call(&*function),
             None => Ok(()),
         }
@@ -62,8 +117,13 @@ impl TokenFunction {
 
     pub(crate) fn clear(&self) {
         // Dropped outside of the lock: that may run Python code.
-        drop(self.0.lock().take());
+        drop(self.function.lock().take());
     }
+}
+
+fn is_over(token: &OauthToken) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.is_ok_and(|now| i128::from(token.expires_at_ms) <= now.as_millis().cast_signed())
 }
 
 /// The token that the function gave; `None` for anything else.

@@ -470,8 +470,9 @@ class TestOnKafka:
             while not consumer.assignment():
                 consumer.poll(0.1)
             admin = OURS.AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-            (group,) = admin.list_groups(fresh_group, timeout=WAIT)
-            assert fresh_group in [one.id for one in admin.list_groups(timeout=WAIT)]
+            with pytest.warns(DeprecationWarning, match="list_consumer_groups"):
+                (group,) = admin.list_groups(fresh_group, timeout=WAIT)
+                assert fresh_group in [one.id for one in admin.list_groups(timeout=WAIT)]
         assert (group.id, group.state, group.protocol_type, group.error) == (fresh_group, "Stable", "consumer", None)
         assert [member.client_id for member in group.members] == ["c"] and topic.encode() in group.members[0].assignment
         assert group.broker.id in admin.list_topics(timeout=WAIT).brokers

@@ -532,6 +532,46 @@ def test_closing_in_another_thread_ends_a_wait(broker: tidegate.EmbeddedBroker, 
     consumer.close()
 
 
+@pytest.mark.parametrize("client", CLIENTS)
+def test_commits_inside_on_revoke_work_while_the_consumer_closes(broker: tidegate.EmbeddedBroker, client: ModuleType) -> None:
+    told: list[Any] = []
+
+    def on_revoke(consumer: Any, partitions: list[Any]) -> None:
+        offsets = [client.TopicPartition(one.topic, one.partition, 3) for one in partitions]
+        told.append(plain(consumer.commit(offsets=offsets, asynchronous=False)))
+        told.append(len(consumer.assignment()) == len(partitions))
+        consumer.unassign()
+
+    consumer = client.Consumer(config(broker, client, enable_auto_commit=False))
+    consumer.subscribe(["t"], on_revoke=on_revoke)
+    until(consumer, 1)
+    consumer.close()
+    assert len(told) == 2 and told[1] is True
+    with pytest.raises(RuntimeError, match="Consumer closed"):
+        consumer.commit()
+    again = client.Consumer(config(broker, client))
+    place = again.committed([client.TopicPartition("t", 0)], 20)[0]
+    assert place.offset == 3
+    again.close()
+
+
+@pytest.mark.slow  # it takes the whole bound
+def test_closing_is_bounded_when_nobody_answers(broker: tidegate.EmbeddedBroker) -> None:
+    consumer = ours.Consumer(config(broker, ours))
+    consumer.subscribe(["t"])
+    until(consumer, 1)
+    broker.broker_down(-1)
+    started = time.monotonic()
+    try:
+        consumer.close()
+    except ours.KafkaException as error:
+        assert error.args[0].code() in (ours.KafkaError._TIMED_OUT, ours.KafkaError._TRANSPORT)
+    consumer.close()
+    took_s = time.monotonic() - started
+    broker.broker_up(-1)
+    assert took_s < 35
+
+
 def test_two_threads_may_poll(broker: tidegate.EmbeddedBroker) -> None:
     with ours.Consumer(config(broker, ours, **{"enable.partition.eof": False})) as consumer:
         consumer.assign([ours.TopicPartition("t", 0, 0), ours.TopicPartition("t", 1, 0)])

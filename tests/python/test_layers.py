@@ -14,6 +14,7 @@ UNSAFE_ALLOWED = (
     "core/src/admin/kafka/",
     "core/src/checks/fork.rs",
     "core/src/native/sasl.rs",
+    "core/src/native/throttle.rs",
     "core/src/sink/kafka/",
     "core/src/source/kafka/",
     "ffi/src/",

@@ -9,6 +9,7 @@ mod answer;
 mod kafka;
 mod requests;
 mod types;
+mod watcher;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,18 +18,17 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
 
 pub use self::answer::Answer;
 pub use self::types::*;
+use self::watcher::{Keeps, Watcher};
 use crate::checks::{self, ForkGuard};
 use crate::config::Config;
-use crate::error::{Error, KafkaCode, Result};
+use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::log::{self, Level, TIDEGATE};
 use crate::partition::TopicInfo;
-use crate::sink::{Report, Reports};
 
 const WHAT: &str = "admin client";
 
@@ -42,31 +42,6 @@ const LOOK: Duration = Duration::from_millis(2);
 const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
 /// The longest a drop waits for librdkafka's threads.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Keeps the last error of the handle, for the text of a request that got no answer.
-#[derive(Default)]
-struct Watcher {
-    last_error: Mutex<Option<String>>,
-}
-
-impl Reports for Watcher {
-    fn report(&self, _report: &Report<'_>) {}
-
-    fn delivered(&self, _records: u64) {}
-
-    fn error(&self, code: KafkaCode, reason: &str) {
-        log::emit(
-            Level::Warn,
-            TIDEGATE,
-            format_args!("admin client: {}: {reason}", code.name()),
-        );
-        let mut last = self.last_error.lock();
-        // "1/1 brokers are down" follows the error that says why; it is the less useful of the two.
-        if last.is_none() || code.name() != "_ALL_BROKERS_DOWN" {
-            *last = Some(reason.to_string());
-        }
-    }
-}
 
 /// A cluster's topics, groups, configurations, access rules and credentials.
 ///
@@ -103,6 +78,24 @@ impl Admin {
     /// [`Error::Config`] with every problem of the configuration; [`Error::Kafka`] when librdkafka refuses it all the same, or no
     /// thread can be started.
     pub fn new(config: &Config) -> Result<Admin> {
+        Admin::make(config, Keeps::Nothing)
+    }
+
+    /// As [`Admin::new`], but errors, statistics and throttling, and log lines with `log`, wait for [`Admin::take_events`] instead of
+    /// being logged; the newest ten thousand are kept.
+    ///
+    /// # Errors
+    /// As [`Admin::new`].
+    pub fn polled(config: &Config, log: bool) -> Result<Admin> {
+        let keeps = if log {
+            Keeps::EventsAndLog
+        } else {
+            Keeps::Events
+        };
+        Admin::make(config, keeps)
+    }
+
+    fn make(config: &Config, keeps: Keeps) -> Result<Admin> {
         let config = config.admin()?;
         for warning in &config.warnings {
             log::emit(Level::Warn, TIDEGATE, format_args!("{warning}"));
@@ -111,12 +104,16 @@ impl Admin {
             log::emit(Level::Debug, TIDEGATE, format_args!("{translation}"));
         }
         let fork = ForkGuard::new();
-        let watcher = Arc::new(Watcher::default());
+        let watcher = Arc::new(Watcher::new(keeps));
         let client = Arc::new(kafka::Client::new(
             &config.properties,
             Arc::clone(&watcher),
             config.tokens.as_ref(),
         )?);
+        if keeps == Keeps::EventsAndLog {
+            // What librdkafka said while it was made is there for the first look.
+            client.look(Duration::ZERO);
+        }
         let serving = Arc::clone(&client);
         let thread = thread::Builder::new()
             .name("tidegate-admin".into())
@@ -231,7 +228,7 @@ impl Admin {
     fn with_cause(&self, doing: &str) -> String {
         let until = Instant::now() + WATCH;
         loop {
-            if let Some(reason) = self.watcher.last_error.lock().take() {
+            if let Some(reason) = self.watcher.take_last_error() {
                 return format!("{doing} (the last error seen: {reason})");
             }
             let Ok(client) = self.client() else {

@@ -45,6 +45,7 @@ use settings::Settings;
 pub struct Config {
     entries: Vec<(String, ConfigValue)>,
     tokens: Option<Arc<dyn TokenProvider>>,
+    servers_may_miss: bool,
 }
 
 impl Config {
@@ -97,6 +98,14 @@ impl Config {
     #[must_use]
     pub fn without_token_provider(mut self) -> Config {
         self.tokens = None;
+        self
+    }
+
+    /// A client without `bootstrap.servers` is no mistake: it is made (librdkafka says in the log that it reaches nobody), and every
+    /// request of it fails in its time. For faces that carry another client's API.
+    #[must_use]
+    pub fn servers_may_miss(mut self) -> Config {
+        self.servers_may_miss = true;
         self
     }
 
@@ -171,6 +180,7 @@ impl Config {
     fn examined(&self, scope: Scope) -> (Settings, ConfigReport) {
         let mut settings = Settings::read(self, scope);
         settings.has_token_provider = self.tokens.is_some();
+        settings.servers_may_miss = self.servers_may_miss;
         rules::apply(&mut settings);
         let mut report = std::mem::take(&mut settings.report);
         if report.is_ok() {

@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     broken: BTreeSet<&'static str>,
     /// The application gives OAUTHBEARER tokens.
     pub(crate) has_token_provider: bool,
+    /// Without `bootstrap.servers` there is a warning and no error.
+    pub(crate) servers_may_miss: bool,
 }
 
 /// Names that make no sense when they are empty; other empty texts are taken as not set.
@@ -79,6 +81,7 @@ impl Settings {
             set: BTreeMap::new(),
             broken: BTreeSet::new(),
             has_token_provider: false,
+            servers_may_miss: false,
         };
         for (name, value) in config.iter() {
             settings.read_one(config, name, value);

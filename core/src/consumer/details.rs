@@ -85,6 +85,12 @@ impl Consumer {
         result
     }
 
+    /// True once a partition of the topic was assigned to this consumer, also when it is no longer.
+    #[must_use]
+    pub fn has_seen_topic(&self, topic: &str) -> bool {
+        self.shared().topics_seen.lock().contains(topic)
+    }
+
     /// As [`Consumer::store_offsets`], for the offset behind one record.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod tests;
 mod tuning;
 mod wait;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -130,6 +131,8 @@ pub struct Consumer {
     reaching: Config,
     fork: ForkGuard,
     closed: Mutex<bool>,
+    /// Callbacks of the application that run: what they call is answered while the consumer closes as well.
+    telling: AtomicUsize,
     thread: Mutex<Option<JoinHandle<()>>>,
     ended: Receiver<()>,
 }
@@ -169,10 +172,11 @@ impl Consumer {
             &tuning.native,
             config.group_id.is_some(),
             tuning.reset,
-            options.logs,
+            options,
             &waker,
             config.tokens.as_ref(),
-            tuning.direct,
+            // Lanes tell nobody that they are throttled.
+            tuning.direct.filter(|_| !options.throttles),
         )?;
         let parts = Parts {
             client: Arc::downgrade(source.client()),
@@ -184,9 +188,13 @@ impl Consumer {
             options,
             waker,
         };
-        let (mut consumer, poller) = Consumer::with_source(source, parts);
+        let (mut consumer, mut poller) = Consumer::with_source(source, parts);
         consumer.reaching = reaching;
         consumer.read_committed = read_committed;
+        if options.logs {
+            // What librdkafka said while it was made is there for the first poll, which may be one that does not wait.
+            let _ = poller.step();
+        }
         consumer.start(poller)?;
         Ok(consumer)
     }
@@ -224,6 +232,7 @@ impl Consumer {
             reaching: Config::new(),
             fork: ForkGuard::new(),
             closed: Mutex::new(false),
+            telling: AtomicUsize::new(0),
             thread: Mutex::new(None),
             // Disconnected, as after the thread's end.
             ended: bounded(0).1,
@@ -600,7 +609,7 @@ impl Consumer {
 
     pub(crate) fn open(&self) -> Result<()> {
         self.fork.check(WHAT)?;
-        if self.is_closed() {
+        if self.is_closed() && self.telling.load(Ordering::SeqCst) == 0 {
             return Err(Error::Closed { what: WHAT });
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Waiting for records, and doing meanwhile what the poller asks of the application's thread.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Select, Sender};
@@ -171,6 +172,7 @@ impl Consumer {
 
     /// True when the waiting call must return.
     pub(super) fn handle(&self, event: AppEvent) -> Result<bool> {
+        let _telling = Telling::new(self);
         let listener = self.listener.lock().clone();
         let told = |call: &str, result: Result<()>| {
             result.map(|()| false).map_err(|error| match error {
@@ -218,6 +220,22 @@ impl Consumer {
             AppEvent::Error { error, .. } => Err(error),
             AppEvent::Wake | AppEvent::Closed => Ok(true),
         }
+    }
+}
+
+/// A callback that may run, also when it panics.
+struct Telling<'c>(&'c Consumer);
+
+impl Telling<'_> {
+    fn new(consumer: &Consumer) -> Telling<'_> {
+        consumer.telling.fetch_add(1, Ordering::SeqCst);
+        Telling(consumer)
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.0.telling.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

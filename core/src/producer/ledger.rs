@@ -413,6 +413,10 @@ impl Reports for Ledger {
         self.kept.tell();
     }
 
+    fn wants_throttles(&self) -> bool {
+        self.kept.keeps != Keeps::Nothing
+    }
+
     fn event(&self, event: ClientEvent) -> Option<ClientEvent> {
         if !self.kept.keeps.wants(&event) {
             return Some(event);

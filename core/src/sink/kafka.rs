@@ -28,6 +28,7 @@ use crate::events::ClientEvent;
 use crate::kafka_code;
 use crate::log::{self, LIBRDKAFKA, Level};
 use crate::native;
+use crate::native::throttle::{self, Throttled};
 use crate::partition::TopicInfo;
 use crate::token::TokenSource;
 use drain::{Lines, MainQueue};
@@ -63,6 +64,16 @@ impl Lines for Context {
                 format_args!("STATS: {statistics}"),
             );
         }
+    }
+}
+
+impl Throttled for Context {
+    fn throttled(&self, broker: String, broker_id: i32, throttle_ms: i32) {
+        let _ = self.reports.event(ClientEvent::Throttle {
+            broker,
+            broker_id,
+            throttle_ms,
+        });
     }
 }
 
@@ -138,10 +149,14 @@ impl KafkaSink {
         reports: Arc<dyn Reports>,
         tokens: Option<&TokenSource>,
     ) -> Result<KafkaSink> {
+        let throttles = reports.wants_throttles();
         let context = Context { reports };
         let producer: BaseProducer<Context> = native::client_config(properties)
             .create_with_context(context)
             .map_err(|failure| kafka_code::error(&failure, "creating the producer"))?;
+        if throttles {
+            throttle::listen(producer.client());
+        }
         Ok(KafkaSink {
             main: MainQueue::new(&producer),
             queue: Queue::new(producer, tokens)?,

@@ -197,6 +197,10 @@ pub(crate) trait Reports: Send + Sync {
     fn tagged(&self, _reports: &mut Vec<TaggedReport>) {}
     /// An error of the client as a whole.
     fn error(&self, code: KafkaCode, reason: &str);
+    /// Whether [`ClientEvent::Throttle`] is to be told.
+    fn wants_throttles(&self) -> bool {
+        false
+    }
     /// Anything else the client says; given back when nobody keeps it.
     fn event(&self, event: ClientEvent) -> Option<ClientEvent> {
         Some(event)

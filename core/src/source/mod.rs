@@ -113,6 +113,12 @@ pub(crate) enum SourceEvent {
     },
     /// librdkafka's own statistics (JSON).
     Statistics(String),
+    /// A broker held a request back, where it is asked for.
+    Throttle {
+        broker: String,
+        broker_id: i32,
+        throttle_ms: i32,
+    },
 }
 
 /// A place that records come from. One thread drives it.

@@ -21,10 +21,11 @@ use tidegate::admin::{
 };
 use tidegate::{Error, IsolationLevel};
 
-use super::types;
+use super::{events, types};
 use crate::args;
 use crate::lifecycle::{Owned, with_python};
-use crate::wait::blocking;
+use crate::token;
+use crate::wait::{blocking, deadline, slice_until};
 
 const WHAT: &str = "admin client";
 const CLOSED: &str = "Handle has been closed";
@@ -433,11 +434,26 @@ impl ConfluentAdmin {
 #[pymethods]
 impl ConfluentAdmin {
     #[new]
-    fn new(py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<ConfluentAdmin> {
-        let config = args::config(config)?;
+    #[pyo3(signature = (config, oauth_token=None, events=false, log=false))]
+    fn new(
+        py: Python<'_>,
+        config: &Bound<'_, PyAny>,
+        oauth_token: Option<&Bound<'_, PyAny>>,
+        events: bool,
+        log: bool,
+    ) -> PyResult<ConfluentAdmin> {
+        let config = args::config(config)?.servers_may_miss();
+        let (config, tokens) = token::provide(config, oauth_token)?;
+        let make = || match events {
+            true => tidegate::Admin::polled(&config, log),
+            false => tidegate::Admin::new(&config),
+        };
         let core = py
-            .detach(|| tidegate::Admin::new(&config))
+            .detach(make)
             .map_err(|error| types::raise(py, &error, CLOSED))?;
+        if oauth_token.is_some() {
+            types::wait_for_token(py, &tokens)?;
+        }
         Ok(ConfluentAdmin {
             client: Owned::new(Arc::new(core)),
             answers: OnceLock::new(),
@@ -608,6 +624,31 @@ impl ConfluentAdmin {
             other => Err(PyValueError::new_err(format!(
                 "what: no request is called '{other}'"
             ))),
+        }
+    }
+
+    /// What was said since the last call, each with the name of its callback.
+    fn take_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let events = self.core(py)?.take_events();
+        let told = events
+            .into_iter()
+            .filter_map(|event| events::told(py, event).transpose());
+        told.collect()
+    }
+
+    /// Waits until an event waits, or so many seconds.
+    fn wait_events(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let core = self.core(py)?;
+        let until = deadline(Some(patience(seconds)));
+        loop {
+            let slice = slice_until(until);
+            let came = py
+                .detach(|| core.wait_events(slice))
+                .map_err(|error| types::raise(py, &error, CLOSED))?;
+            py.check_signals()?;
+            if came || slice.is_zero() {
+                return Ok(came);
+            }
         }
     }
 

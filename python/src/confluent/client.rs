@@ -153,11 +153,7 @@ impl Client {
                 let Some(callback) = &settings.throttle_cb else {
                     return Ok(false);
                 };
-                let class = py
-                    .import("tidegate.confluent._types")?
-                    .getattr("ThrottleEvent")?;
-                let seconds = f64::from(throttle_ms) / 1000.0;
-                callback.call1(py, (class.call1((broker, broker_id, seconds))?,))?;
+                callback.call1(py, (types::throttle(py, broker, broker_id, throttle_ms)?,))?;
             }
             ClientEvent::Log {
                 level,

@@ -4,7 +4,7 @@
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 use tidegate::config::properties;
 use tidegate::{Config, ConfigValue, Scope};
 
@@ -72,7 +72,7 @@ impl ProducerSettings {
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<ProducerSettings> {
         let mut settings = ProducerSettings {
-            config: Config::new(),
+            config: Config::new().servers_may_miss(),
             on_delivery: None,
             error_cb: None,
             stats_cb: None,
@@ -83,12 +83,8 @@ impl ProducerSettings {
             waits_for_room: false,
         };
         for (name, value) in merged(args, kwargs)? {
-            let Ok(name) = name.cast::<PyString>() else {
-                return Err(PyTypeError::new_err(
-                    "expected configuration property name as type unicode string",
-                ));
-            };
-            let name = name.to_str()?;
+            let name = text(&name)?;
+            let name = name.as_str();
             let place = match name {
                 "on_delivery" => &mut settings.on_delivery,
                 "error_cb" => &mut settings.error_cb,

@@ -13,7 +13,7 @@ use tidegate::{Error, OffsetStore, PartitionReply};
 use super::callbacks::{Callbacks, Inside, Listener};
 use super::message::Message;
 use super::polling::{CLOSED, Face, committed};
-use super::types::{INVALID_ARG, refused};
+use super::types::{HANDLE_CLOSED, INVALID_ARG, refused};
 use super::{cluster, consumer_config, parts};
 use crate::errors::shown;
 use crate::lifecycle::{Owned, remember};
@@ -30,6 +30,8 @@ const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 const CLOSE_WAIT: Duration = Duration::from_secs(30);
 /// The most messages of one `consume()`.
 const MOST_MESSAGES: i64 = 1_000_000;
+/// librdkafka's `_UNKNOWN_PARTITION`.
+const UNKNOWN_PARTITION: i32 = -190;
 /// librdkafka's `_NO_OFFSET`.
 const NO_OFFSET: i32 = -168;
 
@@ -82,10 +84,20 @@ impl Consumer {
     /// What is behind it, while it is open.
     fn open(&self) -> PyResult<&Arc<Face>> {
         let face = self.made()?;
-        if face.is_closed() {
+        // A callback of close() may still call it.
+        if face.is_closed() && face.callbacks.inside() == Inside::Nothing {
             return Err(PyRuntimeError::new_err(CLOSED));
         }
         Ok(face)
+    }
+
+    /// For calls that the original shares between its clients: they say so when it is closed.
+    fn handle(&self) -> PyResult<()> {
+        match self.face.get() {
+            Some(owned) if owned.is_other_process() => self.open().map(drop),
+            Some(owned) if owned.peek().is_some_and(|face| !face.is_closed()) => Ok(()),
+            _ => Err(PyRuntimeError::new_err(HANDLE_CLOSED)),
+        }
     }
 
     /// Runs a call that asks the poller or a broker.
@@ -186,10 +198,14 @@ impl Consumer {
             .oauth
             .as_ref()
             .map(|function| function.bind(py));
-        let (config, _) = token::provide(made.config, oauth)?;
+        let with_tokens = oauth.is_some();
+        let (config, tokens) = token::provide(made.config, oauth)?;
         let core = py
             .detach(|| tidegate::Consumer::with_options(&config, made.options))
             .map_err(|error| super::types::raise(py, &error, CLOSED))?;
+        if with_tokens {
+            super::types::wait_for_token(py, &tokens)?;
+        }
         let weak = PyWeakrefReference::new(slf.as_any())?.unbind();
         let callbacks = Arc::new(Callbacks::new(made.functions, weak));
         let face = Arc::new(Face::new(core, callbacks, explicit));
@@ -273,9 +289,9 @@ impl Consumer {
     ) -> PyResult<Bound<'py, PyList>> {
         let face = self.open()?;
         if !(0..=MOST_MESSAGES).contains(&num_messages) {
-            return Err(PyValueError::new_err(format!(
-                "num_messages must be between 0 and 1000000 (1M), not {num_messages}"
-            )));
+            return Err(PyValueError::new_err(
+                "num_messages must be between 0 and 1000000 (1M)",
+            ));
         }
         face.consume(py, num_messages as usize, seconds(timeout))
     }
@@ -354,7 +370,7 @@ impl Consumer {
                     return face
                         .core
                         .store_record(record)
-                        .map_err(|error| face.raise(py, &error));
+                        .map_err(|error| not_held(py, face, &error, "StoreOffsets failed"));
                 }
                 vec![Consumer::behind(py, message, "store")?]
             }
@@ -370,13 +386,22 @@ impl Consumer {
                 "StoreOffsets failed: offsets are stored by poll() and consume(); set enable.auto.offset.store=false to store them yourself",
             ));
         }
-        let offsets: Vec<_> = offsets
-            .iter()
-            .map(|offset| (offset.topic_partition(), offset.offset))
-            .collect();
-        face.core
-            .store_offsets(&offsets)
-            .map_err(|error| face.raise(py, &error))
+        // As librdkafka: it fails when nothing could be stored, and with what was wrong last.
+        let mut failed = None;
+        let mut stored = offsets.is_empty();
+        for offset in &offsets {
+            match face
+                .core
+                .store_offsets(&[(offset.topic_partition(), offset.offset)])
+            {
+                Ok(()) => stored = true,
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            Some(error) if !stored => Err(not_held(py, face, &error, "StoreOffsets failed")),
+            _ => Ok(()),
+        }
     }
 
     /// Commit the offset behind a message, these offsets, or what was handed out (or stored) so far.
@@ -479,7 +504,9 @@ impl Consumer {
         self.open()?;
         let given = parts::one(partition)?;
         let (name, to) = (given.topic_partition(), parts::place(py, given.offset)?);
-        self.tell(py, |core| core.seek(&name, to))
+        let face = self.open()?;
+        py.detach(|| face.core.seek(&name, to))
+            .map_err(|error| not_held(py, face, &error, "Failed to seek"))
     }
 
     /// The low and the high watermark. With `cached` as the latest fetch reported them (-1001 before the first one), without
@@ -532,12 +559,14 @@ impl Consumer {
 
     /// Set user and password of SASL PLAIN or SCRAM for the next connections.
     fn set_sasl_credentials(&self, py: Python<'_>, username: &str, password: &str) -> PyResult<()> {
+        self.handle()?;
         self.tell(py, |core| core.set_sasl_credentials(username, password))
     }
 
     /// The cluster's id, or None when no broker tells it within `timeout` seconds.
     #[pyo3(signature = (timeout=-1.0))]
     fn cluster_id(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<String>> {
+        self.handle()?;
         let timeout = seconds(timeout).unwrap_or(FOR_EVER);
         self.ask(py, move |core| core.cluster_id(timeout))
     }
@@ -550,6 +579,7 @@ impl Consumer {
         topic: Option<String>,
         timeout: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
+        self.handle()?;
         let timeout = seconds(timeout).unwrap_or(FOR_EVER);
         let (id, view) = self.ask(py, move |core| {
             let view = core.cluster(topic.as_deref(), timeout)?;
@@ -566,6 +596,9 @@ impl Consumer {
 
     /// Commit what was handed out (with auto-commit), leave the group, and end. More than once is fine; at most 30 s.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if self.face.get().is_none() {
+            return Ok(());
+        }
         let face = Arc::clone(self.made()?);
         if face.closed.swap(true, Ordering::SeqCst) {
             return Ok(());
@@ -627,6 +660,16 @@ impl Consumer {
                 core.resume(&names)
             }
         })
+    }
+}
+
+/// The exception for a partition that is not assigned: librdkafka does not know the topic until a partition of it was.
+fn not_held(py: Python<'_>, face: &Face, error: &Error, doing: &str) -> PyErr {
+    match error {
+        Error::NotAssigned { topic, .. } if !face.core.has_seen_topic(topic) => {
+            refused(py, UNKNOWN_PARTITION, &format!("{doing}: {error}"))
+        }
+        error => face.raise(py, error),
     }
 }
 

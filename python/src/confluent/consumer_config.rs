@@ -11,8 +11,6 @@ use super::callbacks::Functions;
 use super::types::{INVALID_ARG, refused};
 use crate::errors::shown;
 
-/// A client may be made without servers, and then reaches nobody.
-const NO_SERVER: &str = "127.0.0.1:1";
 /// librdkafka's `heartbeat.interval.ms`.
 const HEARTBEAT_MS: u64 = 3000;
 
@@ -81,7 +79,7 @@ pub(crate) fn read(
         ));
     }
     let mut functions = Functions::default();
-    let mut config = Config::new();
+    let mut config = Config::new().servers_may_miss();
     let mut options = ConsumerOptions {
         store: OffsetStore::Touched,
         errors: true,
@@ -129,13 +127,6 @@ pub(crate) fn read(
             }
         }
     }
-    let is_set = |names: &[&str]| names.iter().any(|name| config.get(name).is_some());
-    if !is_set(&["bootstrap.servers", "metadata.broker.list"]) {
-        log::warning(
-            "no bootstrap.servers configured: the client cannot connect to a Kafka cluster",
-        );
-        config.set("bootstrap.servers", NO_SERVER);
-    }
     // librdkafka takes a session shorter than the default of its heartbeats; a member would be lost between two of them.
     if let Some(session_ms) = session_ms.filter(|ms| *ms < 2 * HEARTBEAT_MS)
         && config.get("heartbeat.interval.ms").is_none()
@@ -145,6 +136,7 @@ pub(crate) fn read(
     options.commits = functions.on_commit.is_some();
     options.statistics = functions.stats.is_some();
     options.logs = functions.logger.is_some();
+    options.throttles = functions.throttle.is_some();
     Ok(Made {
         config,
         options,
@@ -155,5 +147,5 @@ pub(crate) fn read(
 fn is_producers(name: &str) -> bool {
     properties()
         .iter()
-        .any(|property| property.name == name && property.scope == Scope::Producer)
+        .any(|property| property.is_named(name) && property.scope == Scope::Producer)
 }

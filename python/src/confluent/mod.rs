@@ -10,6 +10,7 @@ mod cluster;
 mod conf;
 mod consumer;
 mod consumer_config;
+mod events;
 pub(crate) mod message;
 mod outstanding;
 mod parts;

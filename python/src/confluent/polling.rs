@@ -327,6 +327,15 @@ impl Face {
                     function.call1(py, (json,))?;
                 }
             }
+            Notice::Throttle {
+                broker,
+                broker_id,
+                throttle_ms,
+            } => {
+                if let Some(function) = self.callbacks.get(py, |f| f.throttle.as_ref()) {
+                    function.call1(py, (types::throttle(py, broker, broker_id, throttle_ms)?,))?;
+                }
+            }
             Notice::Log {
                 level,
                 facility,
@@ -341,8 +350,8 @@ impl Face {
                         5 | 6 => 20,
                         _ => 10,
                     };
-                    let line = format!("{facility} {message}");
-                    logger.call_method1(py, intern!(py, "log"), (level, "%s", line))?;
+                    let line = (level, "%s [%s] %s", facility, "tidegate#consumer", message);
+                    logger.call_method1(py, intern!(py, "log"), line)?;
                 }
             }
             _ => {}

@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString};
 use tidegate::{Error, ProducerRecord, TaggedRow};
 
 use super::client::Client;
-use super::producer::{CLOSED, Producer, partition_of, row_error, topic_name};
+use super::producer::{CLOSED, Producer, row_error, topic_name};
 use super::types;
 use crate::payload;
 
@@ -42,7 +42,7 @@ pub(super) fn run(
         return Ok(0);
     }
     let client = producer.client(py)?;
-    let partition = partition_of(py, partition)?;
+    let partition = partition_of(partition);
     let default = match callback {
         Some(callback) => Some(callback.clone().unbind()),
         None => client
@@ -109,6 +109,15 @@ pub(super) fn run(
         asked[row].dict.set_item(intern!(py, "_error"), error)?;
     }
     Ok(accepted)
+}
+
+/// The partition of a row; `None` leaves it to the partitioner. One that cannot be fails in the row's report, as in the original.
+fn partition_of(partition: i32) -> Option<i32> {
+    match partition {
+        -1 => None,
+        0.. => Some(partition),
+        _ => Some(i32::MAX),
+    }
 }
 
 fn forget(client: &Client, rows: &[TaggedRow<'_>]) {
@@ -199,7 +208,7 @@ fn ask<'py>(
             let problem = format!("Message partition at index {row} must be int");
             return Err(PyTypeError::new_err(problem));
         }
-        asked.partition = partition_of(py, own.extract()?)?;
+        asked.partition = partition_of(own.extract()?);
     }
     if timestamp.is_some() {
         return Err(PyNotImplementedError::new_err(

@@ -29,6 +29,7 @@ use crate::token;
 use crate::wait::slice_until;
 
 pub(super) const CLOSED: &str = "Producer has been closed";
+const NOT_MADE: &str = "Producer has been closed, or Producer.__init__() was not called: call it in your subclass's __init__()";
 const QUEUE_FULL: i32 = -184;
 const QUEUE_FULL_TEXT: &str = "Local: Queue full";
 const TIMED_OUT: i32 = -185;
@@ -91,7 +92,7 @@ pub(super) fn topic_name<'a, 'py>(
 }
 
 /// The partition of a call; `None` leaves it to the partitioner.
-pub(super) fn partition_of(py: Python<'_>, partition: i32) -> PyResult<Option<i32>> {
+fn partition_of(py: Python<'_>, partition: i32) -> PyResult<Option<i32>> {
     match partition {
         ANY_PARTITION => Ok(None),
         0.. => Ok(Some(partition)),
@@ -138,9 +139,7 @@ impl Producer {
     #[inline]
     pub(super) fn client(&self, py: Python<'_>) -> PyResult<&Arc<Client>> {
         let Some(owned) = self.client.get() else {
-            return Err(PyRuntimeError::new_err(
-                "Producer.__init__() was not called; call it in your subclass's __init__()",
-            ));
+            return Err(PyRuntimeError::new_err(NOT_MADE));
         };
         if owned.is_other_process() {
             let error = Error::Forked { what: "producer" };
@@ -150,6 +149,18 @@ impl Producer {
             Some(client) if !client.closed.load(Ordering::Relaxed) => Ok(client),
             _ => Err(PyRuntimeError::new_err(CLOSED)),
         }
+    }
+
+    /// For calls that the original shares between its clients: they say so when it is closed.
+    fn handle(&self, py: Python<'_>) -> PyResult<&Arc<Client>> {
+        let closed = match self.client.get().map(Owned::peek) {
+            Some(Some(client)) => client.closed.load(Ordering::Relaxed),
+            _ => true,
+        };
+        if closed {
+            return Err(PyRuntimeError::new_err(types::HANDLE_CLOSED));
+        }
+        self.client(py)
     }
 
     /// Waits for room, and tells reports meanwhile: `call` is tried until it succeeds.
@@ -237,7 +248,8 @@ impl Producer {
         }
         let settings = ProducerSettings::of(args, kwargs)?;
         let oauth = settings.oauth_cb.as_ref().map(|oauth| oauth.bind(py));
-        let (config, _) = token::provide(settings.config.clone(), oauth)?;
+        let with_tokens = oauth.is_some();
+        let (config, tokens) = token::provide(settings.config.clone(), oauth)?;
         let (events, log) = (settings.wants_events(), settings.logger.is_some());
         let (core, most, wait_ms) = py
             .detach(|| {
@@ -255,6 +267,9 @@ impl Producer {
                 Ok((core, most, typed.queue_full_timeout_ms))
             })
             .map_err(|error: Error| types::raise(py, &error, CLOSED))?;
+        if with_tokens {
+            types::wait_for_token(py, &tokens)?;
+        }
         let client = Arc::new(Client {
             core,
             outstanding: Outstanding::default(),
@@ -474,7 +489,7 @@ impl Producer {
         topic: Option<&str>,
         timeout: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let client = self.client(py)?;
+        let client = self.handle(py)?;
         let admin = client.admin.get_or_try_init(py, || {
             let reaching = PyDict::new(py);
             for (name, value) in client.settings.reaching() {
@@ -496,7 +511,7 @@ impl Producer {
     fn cluster_id(&self, py: Python<'_>, timeout: f64) -> PyResult<String> {
         let timeout = duration(timeout).unwrap_or(Duration::MAX);
         let found = self
-            .client(py)?
+            .handle(py)?
             .wait_for(py, move |core| core.cluster_id(timeout))?;
         found.ok_or_else(|| types::refused(py, TIMED_OUT, "the cluster's id was not told in time"))
     }
@@ -504,7 +519,7 @@ impl Producer {
     /// Connections made from now on sign in with this name and password.
     #[pyo3(signature = (username, password))]
     fn set_sasl_credentials(&self, py: Python<'_>, username: &str, password: &str) -> PyResult<()> {
-        let client = self.client(py)?;
+        let client = self.handle(py)?;
         client
             .core
             .set_sasl_credentials(username, password)
@@ -513,12 +528,9 @@ impl Producer {
 
     /// Abort the open transaction, deliver what is in flight, and end the producer. More than once is fine. Always True.
     fn close(&self, py: Python<'_>) -> PyResult<bool> {
-        if self
-            .client
-            .get()
-            .and_then(Owned::peek)
-            .is_some_and(|client| client.closed.load(Ordering::SeqCst))
-        {
+        let peeked = self.client.get().map(Owned::peek);
+        let is_closed = |client: &Arc<Client>| client.closed.load(Ordering::SeqCst);
+        if peeked.is_none_or(|client| client.is_some_and(is_closed)) {
             return Ok(true);
         }
         let client = Arc::clone(self.client(py)?);

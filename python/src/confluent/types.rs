@@ -3,13 +3,24 @@
 //! They are imported when the first of them is needed, once per interpreter: the module that defines them imports nothing
 //! native.
 
+use std::time::Duration;
+
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
-use tidegate::Error;
+use tidegate::{ConfigProblem, Error};
 
+use crate::token::TokenFunction;
+use crate::wait::{deadline, slice_until};
+
+/// What calls say that the original shares between its clients, when theirs is closed.
+pub(crate) const HANDLE_CLOSED: &str = "Handle has been closed";
+/// Kafka's `SASL_AUTHENTICATION_FAILED`.
+const SASL_AUTHENTICATION_FAILED: i32 = 58;
+/// The longest that a constructor waits for the first token.
+const TOKEN_WAIT: Duration = Duration::from_secs(10);
 /// librdkafka's `_TIMED_OUT`.
 const TIMED_OUT: i32 = -185;
 /// librdkafka's `_INVALID_ARG`.
@@ -76,6 +87,39 @@ pub(crate) fn kafka_error<'py>(
     class.call((code, reason), Some(&options))
 }
 
+/// A `ThrottleEvent`.
+pub(crate) fn throttle(
+    py: Python<'_>,
+    broker: String,
+    broker_id: i32,
+    throttle_ms: i32,
+) -> PyResult<Bound<'_, PyAny>> {
+    let class = py
+        .import("tidegate.confluent._types")?
+        .getattr("ThrottleEvent")?;
+    class.call1((broker, broker_id, f64::from(throttle_ms) / 1000.0))
+}
+
+/// Waits until a client's `oauth_cb` has given the first token, as the original's constructors do.
+pub(crate) fn wait_for_token(py: Python<'_>, tokens: &TokenFunction) -> PyResult<()> {
+    let until = deadline(Some(TOKEN_WAIT));
+    loop {
+        let slice = slice_until(until);
+        if py.detach(|| tokens.wait(slice)) {
+            return Ok(());
+        }
+        py.check_signals()?;
+        if slice.is_zero() {
+            let problem = format!(
+                "OAuth token not set within {} seconds timeout: {}",
+                TOKEN_WAIT.as_secs(),
+                tokens.problem()
+            );
+            return Err(refused(py, SASL_AUTHENTICATION_FAILED, &problem));
+        }
+    }
+}
+
 /// `KafkaException(error)`.
 pub(crate) fn exception(py: Python<'_>, error: Bound<'_, PyAny>) -> PyErr {
     match types(py) {
@@ -107,7 +151,30 @@ pub(crate) fn error_of<'py>(py: Python<'py>, error: &Error) -> PyResult<Option<B
         fatal: error.is_fatal(),
         ..Flags::default()
     };
-    kafka_error(py, code, Some(&error.to_string()), flags).map(Some)
+    let said = match error {
+        Error::Config(problems) => match problems.0.first() {
+            Some(problem) => format!("{}: {error}", as_librdkafka_says(problem)),
+            None => error.to_string(),
+        },
+        error => error.to_string(),
+    };
+    kafka_error(py, code, Some(&said), flags).map(Some)
+}
+
+/// librdkafka's sentence for a problem of the configuration, which programs look for.
+fn as_librdkafka_says(problem: &ConfigProblem) -> String {
+    let name = &problem.property;
+    if problem.reason.starts_with("is not a known property") {
+        return format!("No such configuration property: \"{name}\"");
+    }
+    let value = &problem.value;
+    let range = problem.reason.strip_prefix("is outside ");
+    if let Some((low, high)) = range.and_then(|range| range.split_once(" to ")) {
+        return format!(
+            "Configuration property \"{name}\" value {value} is outside allowed range {low}..{high}"
+        );
+    }
+    format!("Invalid value for configuration property \"{name}\": {value}")
 }
 
 /// The exception for an error of the engine. `closed` is what a closed handle says.

@@ -1,8 +1,9 @@
 """`install()`: libraries that import confluent_kafka themselves get this package.
 
 A finder in front of `sys.meta_path` answers for the name `confluent_kafka` and everything below it. The schema registry
-(`confluent_kafka.schema_registry`) stays the real distribution's: it is Python that talks HTTP to a registry, and under the finder
-what it imports from confluent_kafka is Tidegate's. Nothing else of the real distribution is imported, its C library least of all.
+(`confluent_kafka.schema_registry`) and the older clients over it (`confluent_kafka.avro`) stay the real distribution's: they are
+Python that talks HTTP to a registry, and under the finder what they import from confluent_kafka is Tidegate's. Nothing else of the
+real distribution is imported, its C library least of all.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from types import ModuleType
 
 SERVED = "confluent_kafka"
 SERVING = "tidegate.confluent"
-REAL = "confluent_kafka.schema_registry"
+REAL = ("confluent_kafka.schema_registry", "confluent_kafka.avro")
 
 _lock = threading.Lock()
 
@@ -44,9 +45,9 @@ class _Finder(MetaPathFinder):
         """Tidegate's module for the name; the real distribution's for the schema registry; None for anybody else's."""
         if fullname != SERVED and not fullname.startswith(SERVED + "."):
             return None
-        if fullname == REAL:
-            return _real_schema_registry()
-        if fullname.startswith(REAL + "."):
+        if fullname in REAL:
+            return _real(fullname)
+        if fullname.startswith(tuple(name + "." for name in REAL)):
             return None  # its package has the real path, which the ordinary finder follows
         ours = SERVING + fullname[len(SERVED) :]
         try:
@@ -58,7 +59,7 @@ class _Finder(MetaPathFinder):
         return ModuleSpec(fullname, _Alias(ours), is_package=hasattr(sys.modules[ours], "__path__"))
 
 
-def _real_schema_registry() -> ModuleSpec:
+def _real(name: str) -> ModuleSpec:
     """The distribution's own, found without importing its package.
 
     Raises:
@@ -66,11 +67,11 @@ def _real_schema_registry() -> ModuleSpec:
     """
     package = PathFinder.find_spec(SERVED)
     folders = None if package is None else package.submodule_search_locations
-    spec = None if folders is None else PathFinder.find_spec(REAL, folders)
+    spec = None if folders is None else PathFinder.find_spec(name, folders)
     if spec is None:
         raise ModuleNotFoundError(
-            f"{REAL} is the real package's own, and it is not installed: install `confluent-kafka[schemaregistry]` beside tidegate",
-            name=REAL,
+            f"{name} is the real package's own, and it is not installed: install `confluent-kafka[schemaregistry]` beside tidegate",
+            name=name,
         )
     return spec
 

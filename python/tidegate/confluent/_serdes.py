@@ -38,6 +38,27 @@ class ClusterId:
         return answer
 
 
+def taken_out(conf: dict[str, Any], names: tuple[str, str]) -> tuple[list[tuple[str, Any, Any]], dict[str, Any]]:
+    """Name, serde and builder of key and value, and the configuration without them.
+
+    Raises:
+        ValueError: a property and its `.builder` are both there.
+    """
+    rest = conf.copy()
+    given = [(name, rest.pop(name, None), rest.pop(f"{name}.builder", None)) for name in names]
+    for name, serde, builder in given:
+        if serde is not None and builder is not None:
+            raise ValueError(f"Cannot configure both {name} and {name}.builder; use one or the other")
+    return given, rest
+
+
+def left_for_client(rest: dict[str, Any], left: list[dict[str, Any]]) -> dict[str, Any]:
+    """What every builder left: what one took for itself does not reach the client."""
+    if not left:
+        return rest
+    return {name: value for name, value in left[-1].items() if all(name in one for one in left)}
+
+
 class Serdes:
     """The key's and the value's, and which of them the client has built and closes.
 
@@ -50,12 +71,8 @@ class Serdes:
     """
 
     def __init__(self, conf: dict[str, Any], names: tuple[str, str]) -> None:
-        self.rest = conf.copy()
+        given, rest = taken_out(conf, names)
         self._built: list[Any] = []
-        given = [(name, self.rest.pop(name, None), self.rest.pop(f"{name}.builder", None)) for name in names]
-        for name, serde, builder in given:
-            if serde is not None and builder is not None:
-                raise ValueError(f"Cannot configure both {name} and {name}.builder; use one or the other")
         left: list[dict[str, Any]] = []
         found: list[Any] = []
         try:
@@ -63,16 +80,14 @@ class Serdes:
                 if builder is None:
                     found.append(serde)
                     continue
-                built, rest = _checked(name, builder.build(dict(self.rest), place == 0))
+                built, other = checked(name, builder.build(dict(rest), place == 0))
                 self._built.append(built)
                 found.append(built)
-                left.append(rest)
+                left.append(other)
         except BaseException:
             self.close()
             raise
-        if left:
-            # What a builder took for itself does not reach the client.
-            self.rest = {name: value for name, value in left[-1].items() if all(name in rest for rest in left)}
+        self.rest = left_for_client(rest, left)
         self.key, self.value = found
 
     def tell_cluster(self, cluster_id: Callable[..., Any]) -> None:
@@ -89,7 +104,7 @@ class Serdes:
         close_all(built)
 
 
-def _checked(name: str, result: Any) -> tuple[Any, dict[str, Any]]:
+def checked(name: str, result: Any) -> tuple[Any, dict[str, Any]]:
     try:
         serde, rest = result
     except (TypeError, ValueError):

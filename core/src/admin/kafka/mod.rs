@@ -21,9 +21,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rdkafka::bindings as rd;
 
+use super::WHAT;
 use super::answer::{Answer, Giver, pair};
 use super::types::AdminOptions;
-use super::{WHAT, Watcher};
+use super::watcher::Watcher;
 use crate::checks;
 
 use crate::config::IsolationLevel;
@@ -118,6 +119,8 @@ impl Client {
 
     /// The life of the thread.
     pub(super) fn serve(&self) {
+        // What came before the wake-up was set wakes nobody.
+        self.sink.poll(Duration::ZERO);
         while !self.ending.load(Ordering::SeqCst) {
             // SAFETY: the queue is ours.
             let event = unsafe { rd::rd_kafka_queue_poll(self.queues.answers, LOOK_EVERY_MS) };

@@ -37,7 +37,7 @@ fn bootstrap(s: &mut Settings) {
         .integer("test.mock.num.brokers")
         .is_none_or(|brokers| brokers > 0);
     let Some(list) = s.given(BOOTSTRAP).map(str::to_owned) else {
-        if !mock && !s.is_set(BOOTSTRAP) {
+        if !mock && !s.is_set(BOOTSTRAP) && !s.servers_may_miss {
             s.error(BOOTSTRAP, "is missing or empty", BOOTSTRAP_REMEDY);
         }
         return;

@@ -19,6 +19,9 @@ use crate::error::KafkaCode;
 use crate::kafka_code;
 use crate::sink::{Report, Reports, TAGGED, TaggedReport};
 
+/// The most events that are handed over once the time is over.
+const MOST_AFTER: usize = 1000;
+
 /// One reference to a producer's main queue.
 pub(super) struct MainQueue(*mut rd::rd_kafka_queue_t);
 
@@ -69,6 +72,7 @@ impl MainQueue {
         fatal: &Fatal<'_>,
     ) {
         let deadline = Instant::now() + timeout;
+        let mut after = 0;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             // Up to the next millisecond, so that the last part of one is no busy loop.
@@ -81,7 +85,11 @@ impl MainQueue {
                 Event(event).hand_over(reports, lines, fatal);
             }
             if Instant::now() >= deadline {
-                return;
+                after += 1;
+                // What is there when the time is over is handed over as well: nobody is woken for it again.
+                if event.is_null() || after > MOST_AFTER {
+                    return;
+                }
             }
         }
     }

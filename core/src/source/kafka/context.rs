@@ -11,6 +11,7 @@ use rdkafka::{ClientContext, TopicPartitionList};
 
 use crate::kafka_code;
 use crate::log;
+use crate::native::throttle::Throttled;
 use crate::partition::TopicPartition;
 use crate::source::direct::Watermarks;
 use crate::source::{Protocol, SourceEvent};
@@ -53,6 +54,16 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let error = kafka_code::error(&error, reason);
         self.events.lock().push_back(SourceEvent::Error(error));
+    }
+}
+
+impl Throttled for Context {
+    fn throttled(&self, broker: String, broker_id: i32, throttle_ms: i32) {
+        self.events.lock().push_back(SourceEvent::Throttle {
+            broker,
+            broker_id,
+            throttle_ms,
+        });
     }
 }
 

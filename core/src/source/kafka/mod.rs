@@ -36,6 +36,8 @@ use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::log;
 use crate::native::sasl::{self, Tokens};
+use crate::native::throttle;
+use crate::notice::ConsumerOptions;
 use crate::partition::{Offset, TopicPartition};
 use crate::queue::Waker;
 use crate::source::direct::{self, Direct, Watermarks};
@@ -91,13 +93,13 @@ pub(crate) struct KafkaSource {
 }
 
 impl KafkaSource {
-    /// Creates librdkafka's client. `waker` wakes the poller; with `logs` log lines are events; with `direct` partitions may be
-    /// read past librdkafka.
+    /// Creates librdkafka's client. `waker` wakes the poller; log lines and throttling are events where `options` says so; with
+    /// `direct` partitions may be read past librdkafka.
     pub(crate) fn new(
         config: &ClientConfig,
         grouped: bool,
         reset: lookup::Reset,
-        logs: bool,
+        options: ConsumerOptions,
         waker: &Arc<Waker>,
         tokens: Option<&TokenSource>,
         direct: Option<direct::Settings>,
@@ -105,12 +107,15 @@ impl KafkaSource {
         let watermarks = Arc::new(Watermarks::default());
         let context = Context {
             events: Mutex::new(VecDeque::new()),
-            logs,
+            logs: options.logs,
             watermarks: Arc::clone(&watermarks),
         };
         let mut client: Client = config
             .create_with_context(context)
             .map_err(|error| kafka_code::error(&error, "the consumer could not be created"))?;
+        if options.throttles {
+            throttle::listen(client.client());
+        }
         client.set_nonempty_callback({
             let waker = Arc::clone(waker);
             move || waker.wake()

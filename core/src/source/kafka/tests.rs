@@ -47,7 +47,7 @@ impl Reader {
             &config,
             true,
             lookup::Reset::Beginning,
-            false,
+            ConsumerOptions::default(),
             &waker,
             None,
             direct,

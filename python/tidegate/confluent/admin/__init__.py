@@ -20,6 +20,15 @@ from tidegate.confluent._constants import RESOURCE_TRANSACTIONAL_ID as RESOURCE_
 from tidegate.confluent._constants import RESOURCE_UNKNOWN as RESOURCE_UNKNOWN
 from tidegate.confluent._errors import KafkaError as KafkaError
 from tidegate.confluent._errors import KafkaException as KafkaException
+
+# Names that programs and the original's own tests take from here.
+from tidegate.confluent._model import ConsumerGroupState as _ConsumerGroupState  # noqa: F401
+from tidegate.confluent._model import ConsumerGroupTopicPartitions as _ConsumerGroupTopicPartitions  # noqa: F401
+from tidegate.confluent._model import ConsumerGroupType as _ConsumerGroupType  # noqa: F401
+from tidegate.confluent._model import ElectionType as _ElectionType  # noqa: F401
+from tidegate.confluent._model import IsolationLevel as _IsolationLevel  # noqa: F401
+from tidegate.confluent._model import TopicCollection as _TopicCollection  # noqa: F401
+from tidegate.confluent._types import TopicPartition as _TopicPartition  # noqa: F401
 from tidegate.confluent.admin._acl import AclBinding as AclBinding
 from tidegate.confluent.admin._acl import AclBindingFilter as AclBindingFilter
 from tidegate.confluent.admin._acl import AclOperation as AclOperation

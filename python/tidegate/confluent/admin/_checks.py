@@ -17,18 +17,19 @@ from tidegate.confluent.admin._scram import (
     UserScramCredentialUpsertion,
 )
 
+DEFAULT = float("nan")
+"""A timeout that was not given: `socket.timeout.ms`. Every number is one that was."""
+
 _UNSET = -1
 _LONGEST_S = 3600.0
 
 Options = tuple[float | None, float | None, bool, int | None, bool, bool, list[int], list[int], int | None]
 
 
-def timeout(name: str, value: Any) -> float | None:
-    """A timeout in seconds; None for the default."""
+def timeout(name: str, value: Any) -> float:
+    """A timeout in seconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: must be real number, not {type(value).__name__}; give seconds")
-    if value == _UNSET and name == "request_timeout":
-        return None
     if not 0 <= value <= _LONGEST_S:
         raise ValueError(f'Invalid value for "{name}": {value} is not in the range 0..{_LONGEST_S:.0f} seconds')
     return float(value)
@@ -55,7 +56,7 @@ def options(
     """The native options."""
     number = as_int32(broker)
     return (
-        timeout("request_timeout", request_timeout),
+        None if request_timeout is DEFAULT else timeout("request_timeout", request_timeout),
         None if operation_timeout is None else timeout("operation_timeout", operation_timeout),
         flag("validate_only", validate_only),
         None if number == _UNSET else number,

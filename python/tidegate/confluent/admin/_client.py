@@ -9,10 +9,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, TypeAlias
 
-from tidegate import _core
 from tidegate.confluent._errors import KafkaError, KafkaException, as_int32
 from tidegate.confluent._model import (
     ConsumerGroupState,
@@ -27,6 +25,7 @@ from tidegate.confluent._types import TopicPartition, Uuid
 from tidegate.confluent.admin import _checks as check
 from tidegate.confluent.admin._acl import AclBinding, AclBindingFilter
 from tidegate.confluent.admin._config import ConfigEntry, ConfigResource
+from tidegate.confluent.admin._handle import Handle, refuses_when_closed
 from tidegate.confluent.admin._listoffsets import OffsetSpec
 from tidegate.confluent.admin._new import NewPartitions, NewTopic
 from tidegate.confluent.admin._results import (
@@ -57,7 +56,6 @@ from tidegate.confluent.admin._scram import (
 )
 
 _Futures: TypeAlias = dict[Any, "Future[Any]"]
-_CALLBACKS = ("error_cb", "stats_cb", "throttle_cb", "oauth_cb", "logger")
 _NO_OPERATIONS: list[Any] = []
 
 
@@ -91,11 +89,13 @@ def _acl(acl: AclBinding) -> tuple[Any, ...]:
     )
 
 
-class AdminClient:
+@refuses_when_closed
+class AdminClient(Handle):
     """Administration of a cluster.
 
     Args:
-        conf: the configuration; `bootstrap.servers` is all it needs. Names of librdkafka and of the Java client.
+        conf: the configuration; `bootstrap.servers` is all it needs. Names of librdkafka and of the Java client. `error_cb`,
+            `stats_cb`, `throttle_cb` and `logger` are called inside of `poll()`, `oauth_cb` on a thread of the client's.
         kwargs: more of it.
 
     Requests return a `concurrent.futures.Future`, or a dict of them by what was asked for; what fails raises KafkaException from
@@ -110,8 +110,7 @@ class AdminClient:
     def __init__(self, conf: dict[str, Any], **kwargs: Any) -> None:
         if not isinstance(conf, dict):
             raise TypeError(f"expected configuration dict, not {type(conf).__name__}")
-        properties = {name: value for name, value in {**conf, **kwargs}.items() if name not in _CALLBACKS}
-        self._native = _core._ConfluentAdmin(properties)
+        self._open(conf, kwargs)
 
     def _ask(
         self, what: str, request: Any, options: check.Options, futures: Iterable[Future[Any]], show: Callable[[Any], None]
@@ -156,7 +155,7 @@ class AdminClient:
         new_topics: list[NewTopic],
         *,
         operation_timeout: float | None = None,
-        request_timeout: float = -1,
+        request_timeout: float = check.DEFAULT,
         validate_only: bool = False,
     ) -> dict[str, Future[Any]]:
         """Create topics; each future gives None.
@@ -179,13 +178,15 @@ class AdminClient:
         return self._named("create_topics", names, request, options, self._nothing)
 
     def delete_topics(
-        self, topics: list[str], *, operation_timeout: float | None = None, request_timeout: float = -1
+        self, topics: list[str], *, operation_timeout: float | None = None, request_timeout: float = check.DEFAULT
     ) -> dict[str, Future[Any]]:
         """Delete topics and everything in them; each future gives None."""
         if not isinstance(topics, list):
             raise TypeError(f"topics must be list, not {type(topics).__name__}")
         check.not_empty(topics, "topic strings")
-        names = check.names(topics, "topics")
+        if None in topics:
+            raise ValueError("Expected list of topic strings, not NoneType")
+        names = [str(topic) for topic in topics]
         return self._named("delete_topics", names, names, check.options(request_timeout, operation_timeout), self._nothing)
 
     def create_partitions(
@@ -193,7 +194,7 @@ class AdminClient:
         new_partitions: list[NewPartitions],
         *,
         operation_timeout: float | None = None,
-        request_timeout: float = -1,
+        request_timeout: float = check.DEFAULT,
         validate_only: bool = False,
     ) -> dict[str, Future[Any]]:
         """Give topics more partitions; each future gives None."""
@@ -212,7 +213,7 @@ class AdminClient:
         return self._named("create_partitions", names, request, options, self._nothing)
 
     def describe_topics(
-        self, topics: TopicCollection, *, include_authorized_operations: bool = False, request_timeout: float = -1
+        self, topics: TopicCollection, *, include_authorized_operations: bool = False, request_timeout: float = check.DEFAULT
     ) -> dict[str, Future[Any]]:
         """Describe topics; each future gives a TopicDescription."""
         if not isinstance(topics, TopicCollection):
@@ -238,7 +239,7 @@ class AdminClient:
         return self._named("describe_topics", names, names, options, show)
 
     def describe_cluster(
-        self, *, include_authorized_operations: bool = False, request_timeout: float = -1
+        self, *, include_authorized_operations: bool = False, request_timeout: float = check.DEFAULT
     ) -> Future[DescribeClusterResult]:
         """Describe the cluster."""
         options = check.options(request_timeout, include_authorized_operations=include_authorized_operations)
@@ -272,6 +273,8 @@ class AdminClient:
 
     def list_groups(self, group: str | None = None, timeout: float = -1) -> list[GroupMetadata]:
         """Groups of every protocol type, one or all; waits up to `timeout` seconds, -1 for ever."""
+        instead = "list_groups() is deprecated, use list_consumer_groups() and describe_consumer_groups() instead."
+        warnings.warn(instead, DeprecationWarning, stacklevel=3)
         groups = []
         for broker, name, error, state, protocol, members in self._native.list_groups(_maybe(group), _waiting(timeout)):
             one = GroupMetadata()
@@ -286,23 +289,28 @@ class AdminClient:
 
     def cluster_id(self, timeout: float = -1) -> str:
         """The cluster's id; waits up to `timeout` seconds, -1 for ever."""
-        found = self._native.cluster_id(_waiting(timeout))
+        found: str | None = self._native.cluster_id(_waiting(timeout))
         if found is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"No broker told the cluster's id within {timeout} seconds"))
         return found
 
     def describe_configs(
-        self, resources: list[ConfigResource], *, request_timeout: float = -1, broker: int = -1
+        self, resources: list[ConfigResource], *, request_timeout: float = check.DEFAULT, broker: int = -1
     ) -> dict[ConfigResource, Future[Any]]:
         """Read configurations; each future gives a dict of names to ConfigEntry. One resource of type broker per call."""
         request = [(one.restype_int, str(one.name), _NO_OPERATIONS) for one in _all(resources, ConfigResource, ValueError)]
         return self._configs("describe_configs", resources, request, check.options(request_timeout, broker=broker))
 
     def alter_configs(
-        self, resources: list[ConfigResource], *, request_timeout: float = -1, validate_only: bool = False, broker: int = -1
+        self,
+        resources: list[ConfigResource],
+        *,
+        request_timeout: float = check.DEFAULT,
+        validate_only: bool = False,
+        broker: int = -1,
     ) -> dict[ConfigResource, Future[Any]]:
         """Replace configurations: what is not set goes back to its default. Deprecated: incremental_alter_configs."""
-        warnings.warn("alter_configs has been deprecated. Use incremental_alter_configs instead.", DeprecationWarning, stacklevel=2)
+        warnings.warn("alter_configs has been deprecated. Use incremental_alter_configs instead.", DeprecationWarning, stacklevel=3)
         request = []
         for one in _all(resources, ConfigResource, ValueError):
             settings = [(str(name), None if value is None else str(value), 0) for name, value in one.set_config_dict.items()]
@@ -311,7 +319,12 @@ class AdminClient:
         return self._configs("alter_configs", resources, request, options)
 
     def incremental_alter_configs(
-        self, resources: list[ConfigResource], *, request_timeout: float = -1, validate_only: bool = False, broker: int = -1
+        self,
+        resources: list[ConfigResource],
+        *,
+        request_timeout: float = check.DEFAULT,
+        validate_only: bool = False,
+        broker: int = -1,
     ) -> dict[ConfigResource, Future[Any]]:
         """Alter single settings, those in `incremental_configs`; each future gives a dict that is empty."""
         request = []
@@ -339,7 +352,7 @@ class AdminClient:
         self._ask(what, request, options, futures.values(), show)
         return futures
 
-    def create_acls(self, acls: list[AclBinding], *, request_timeout: float = -1) -> dict[AclBinding, Future[Any]]:
+    def create_acls(self, acls: list[AclBinding], *, request_timeout: float = check.DEFAULT) -> dict[AclBinding, Future[Any]]:
         """Create access rules; each future gives None."""
         request = [_acl(acl) for acl in _unique(acls, AclBinding, "ACL bindings")]
         check.not_empty(acls, "AclBinding objects")
@@ -352,7 +365,9 @@ class AdminClient:
         self._ask("create_acls", request, check.options(request_timeout), futures, show)
         return dict(zip(acls, futures, strict=True))
 
-    def describe_acls(self, acl_binding_filter: AclBindingFilter, *, request_timeout: float = -1) -> Future[list[AclBinding]]:
+    def describe_acls(
+        self, acl_binding_filter: AclBindingFilter, *, request_timeout: float = check.DEFAULT
+    ) -> Future[list[AclBinding]]:
         """The access rules that match."""
         if not isinstance(acl_binding_filter, AclBindingFilter):
             raise TypeError("Expected an AclBindingFilter object")
@@ -365,7 +380,7 @@ class AdminClient:
         return future
 
     def delete_acls(
-        self, acl_binding_filters: list[AclBindingFilter], *, request_timeout: float = -1
+        self, acl_binding_filters: list[AclBindingFilter], *, request_timeout: float = check.DEFAULT
     ) -> dict[AclBindingFilter, Future[Any]]:
         """Delete the access rules that match; each future gives a list of those deleted."""
         request = [_acl(acl) for acl in _unique(acl_binding_filters, AclBindingFilter, "ACL binding filters")]
@@ -384,7 +399,7 @@ class AdminClient:
         *,
         states: set[ConsumerGroupState] | None = None,
         types: set[ConsumerGroupType] | None = None,
-        request_timeout: float = -1,
+        request_timeout: float = check.DEFAULT,
     ) -> Future[ListConsumerGroupsResult]:
         """List consumer groups, all or those in these states and of these types."""
         options = check.options(
@@ -407,7 +422,7 @@ class AdminClient:
         return future
 
     def describe_consumer_groups(
-        self, group_ids: list[str], *, include_authorized_operations: bool = False, request_timeout: float = -1
+        self, group_ids: list[str], *, include_authorized_operations: bool = False, request_timeout: float = check.DEFAULT
     ) -> dict[str, Future[Any]]:
         """Describe consumer groups; each future gives a ConsumerGroupDescription."""
         if not isinstance(group_ids, list):
@@ -429,7 +444,7 @@ class AdminClient:
 
         return self._named("describe_consumer_groups", names, names, options, show)
 
-    def delete_consumer_groups(self, group_ids: list[str], *, request_timeout: float = -1) -> dict[str, Future[Any]]:
+    def delete_consumer_groups(self, group_ids: list[str], *, request_timeout: float = check.DEFAULT) -> dict[str, Future[Any]]:
         """Delete consumer groups without members; each future gives None."""
         if not isinstance(group_ids, list):
             raise TypeError("Expected input to be list of group ids to be deleted")
@@ -445,7 +460,7 @@ class AdminClient:
         list_consumer_group_offsets_request: list[ConsumerGroupTopicPartitions],
         *,
         require_stable: bool = False,
-        request_timeout: float = -1,
+        request_timeout: float = check.DEFAULT,
     ) -> dict[str, Future[Any]]:
         """A group's committed offsets, of some partitions or of all; the future gives a ConsumerGroupTopicPartitions."""
         wanted = check.listed_offsets(list_consumer_group_offsets_request)
@@ -455,7 +470,7 @@ class AdminClient:
         return self._named("list_consumer_group_offsets", [wanted.group_id], request, options, _offsets)
 
     def alter_consumer_group_offsets(
-        self, alter_consumer_group_offsets_request: list[ConsumerGroupTopicPartitions], *, request_timeout: float = -1
+        self, alter_consumer_group_offsets_request: list[ConsumerGroupTopicPartitions], *, request_timeout: float = check.DEFAULT
     ) -> dict[str, Future[Any]]:
         """Set committed offsets of a group without members; the future gives a ConsumerGroupTopicPartitions."""
         wanted = check.altered_offsets(alter_consumer_group_offsets_request)
@@ -463,15 +478,8 @@ class AdminClient:
         options = check.options(request_timeout)
         return self._named("alter_consumer_group_offsets", [wanted.group_id], request, options, _offsets)
 
-    def set_sasl_credentials(self, username: str, password: str) -> None:
-        """Other SASL PLAIN or SCRAM credentials, for connections that are made from now on."""
-        for name, value in (("username", username), ("password", password)):
-            if not isinstance(value, str):
-                raise TypeError(f"{name} must be str, not {type(value).__name__}")
-        self._native.set_sasl_credentials(username, password)
-
     def describe_user_scram_credentials(
-        self, users: list[str] | None = None, *, request_timeout: float = -1
+        self, users: list[str] | None = None, *, request_timeout: float = check.DEFAULT
     ) -> Future[Any] | dict[str, Future[Any]]:
         """SCRAM credentials: a future of a dict for all users (None), or a future for each user named."""
         check.scram_users(users)
@@ -496,7 +504,7 @@ class AdminClient:
         return future
 
     def alter_user_scram_credentials(
-        self, alterations: list[UserScramCredentialAlteration], *, request_timeout: float = -1
+        self, alterations: list[UserScramCredentialAlteration], *, request_timeout: float = check.DEFAULT
     ) -> dict[str, Future[Any]]:
         """Make, replace and remove SCRAM credentials; each user's future gives None."""
         if not isinstance(alterations, list):
@@ -513,7 +521,7 @@ class AdminClient:
         topic_partition_offsets: dict[TopicPartition, OffsetSpec],
         *,
         isolation_level: IsolationLevel | None = None,
-        request_timeout: float = -1,
+        request_timeout: float = check.DEFAULT,
     ) -> dict[TopicPartition, Future[Any]]:
         """Offsets of partitions: the ends, or at a time; each future gives a ListOffsetsResultInfo."""
         if not isinstance(topic_partition_offsets, dict):
@@ -549,7 +557,11 @@ class AdminClient:
         return futures
 
     def delete_records(
-        self, topic_partition_offsets: list[TopicPartition], *, request_timeout: float = -1, operation_timeout: float | None = None
+        self,
+        topic_partition_offsets: list[TopicPartition],
+        *,
+        request_timeout: float = check.DEFAULT,
+        operation_timeout: float | None = None,
     ) -> dict[TopicPartition, Future[Any]]:
         """Delete the records before these offsets; OFFSET_END deletes all. Each future gives DeletedRecords."""
         if not isinstance(topic_partition_offsets, list):
@@ -578,7 +590,7 @@ class AdminClient:
         election_type: ElectionType,
         partitions: list[TopicPartition] | None = None,
         *,
-        request_timeout: float = -1,
+        request_timeout: float = check.DEFAULT,
         operation_timeout: float | None = None,
     ) -> Future[dict[TopicPartition, KafkaError | None]]:
         """Elect leaders of these partitions, or of all; the future gives a dict of partitions to KafkaError or None."""
@@ -597,28 +609,6 @@ class AdminClient:
         wanted = None if partitions is None else [_part(place) for place in partitions]
         self._ask("elect_leaders", (election_type.value, wanted), options, [future], show)
         return future
-
-    def poll(self, timeout: float) -> int:
-        """There is nothing to poll for: answers come by themselves. Returns 0 at once."""
-        _waiting(timeout)
-        return 0
-
-    def __len__(self) -> int:
-        return 0
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __enter__(self) -> AdminClient:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        exc_traceback: TracebackType | None = None,
-    ) -> None:
-        return None
 
 
 def _offsets(group: str, offsets: Any) -> ConsumerGroupTopicPartitions:
