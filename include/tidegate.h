@@ -989,8 +989,9 @@ typedef struct tg_process_options {
 /**
  * Called with each record, on a thread of the library's, by several at once. The record is in the callback's hands until `task` is
  * answered, here or later, on any thread: see tg_task. The record's pointers are good until then; `record` itself ends with the call.
- * The handler may call everything of the library. It must return: a thread that hangs calls no other handler, and tg_process_stop() waits for
- * it as long as it may. Nothing may be thrown out of it.
+ * The handler may call everything of the library. It must return: tg_process_stop() waits for it as long as it may, and a thread whose
+ * handler has been quick has taken up to 256 records, which wait for it, with the answers given in that hand, when it hangs (not with
+ * `attempt_timeout_ms`, `min_in_flight` or `rate_limit`: then each record is taken for itself). Nothing may be thrown out of it.
  */
 typedef void (*tg_task_handler)(struct tg_task *task, const struct tg_record *record, void *user_data);
 
@@ -2132,7 +2133,10 @@ tg_status tg_consumer_run_batches(struct tg_consumer *consumer,
  * full for one record's whole wait, or the producer was closed, the rest is refused at once, so that what was accepted is in order.
  * Any thread.
  *
- * Rows with timestamps, partitions or headers cost about what as many calls of tg_producer_send() do; without them much less.
+ * While more records are under way than the broker takes in the time that one needs (never fewer than 16384) this waits for reports, and
+ * for a second when none come: a longer queue makes nothing faster.
+ *
+ * Rows with timestamps, partitions or headers are not held back like that, and cost about what as many calls of tg_producer_send() do; without them much less.
  *
  * @param partition for all of them, or TG_PARTITION_ANY.
  * @param statuses NULL, or an array of `columns->count` numbers: each row's tg_status, TG_OK for what was accepted.

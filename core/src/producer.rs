@@ -22,6 +22,7 @@ use crate::stats::ProducerStats;
 
 mod batch;
 mod engine;
+mod flow;
 mod ledger;
 mod polled;
 mod report;

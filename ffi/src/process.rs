@@ -35,8 +35,9 @@ const MOST_AT_ONCE: usize = 256;
 
 /// Called with each record, on a thread of the library's, by several at once. The record is in the callback's hands until `task` is
 /// answered, here or later, on any thread: see tg_task. The record's pointers are good until then; `record` itself ends with the call.
-/// The handler may call everything of the library. It must return: a thread that hangs calls no other handler, and tg_process_stop() waits for
-/// it as long as it may. Nothing may be thrown out of it.
+/// The handler may call everything of the library. It must return: tg_process_stop() waits for it as long as it may, and a thread whose
+/// handler has been quick has taken up to 256 records, which wait for it, with the answers given in that hand, when it hangs (not with
+/// `attempt_timeout_ms`, `min_in_flight` or `rate_limit`: then each record is taken for itself). Nothing may be thrown out of it.
 pub type tg_task_handler = Option<
     unsafe extern "C" fn(task: *mut tg_task, record: *const tg_record, user_data: *mut c_void),
 >;
