@@ -1,9 +1,9 @@
-"""A batch that the C ABI exports is what pyarrow imports: every column of every record, also when the batch and its consumer are gone.
+"""A batch that the C ABI exports is what pyarrow imports: every column of every record, also when batch and consumer are gone.
 
     arrow_import.py path/to/libtidegate.so
 
-Each record is read twice: through `tg_batch_record` and `tg_header_next`, and through the Arrow C data interface. Ends with 0 when both
-tell the same.
+Each record is read twice: through `tg_batch_record` and `tg_header_next`, and through the Arrow C data interface. Ends with 0 when
+both tell the same.
 """
 
 from __future__ import annotations

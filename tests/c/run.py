@@ -32,7 +32,16 @@ WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 PROGRAM_LIMIT_S = 600
 COMPILE_LIMIT_S = 300
 
-ON_A_CLUSTER = ("test_consumer", "test_rebalance", "test_producer", "test_epoll", "test_life", "test_process", "test_cpp", "test_cpp_process")
+ON_A_CLUSTER = (
+    "test_consumer",
+    "test_rebalance",
+    "test_producer",
+    "test_epoll",
+    "test_life",
+    "test_process",
+    "test_cpp",
+    "test_cpp_process",
+)
 """These run on a real Kafka, too."""
 
 LEAK_CHECK = ("--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite")
