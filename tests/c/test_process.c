@@ -794,7 +794,7 @@ static void options_that_cannot_be_are_told(void) {
     CHECK_STATUS(tg_process_wait(plan.process, -2), TG_ERROR_ARGUMENT);
     CHECK_STATUS(tg_process_progress(plan.process, NULL), TG_ERROR_ARGUMENT);
     CHECK_OK(tg_process_stop(plan.process, PATIENCE_MS, NULL));
-    CHECK_EQUAL(plan.freed, 1); /* by the one that was started */
+    plan_await(&plan, &plan.freed, 1); /* by the one that was started */
     CHECK_OK(tg_process_start(consumer, NULL, handle, &plan, NULL, &second));
     CHECK_OK(tg_process_free(second));
     CHECK_OK(tg_consumer_close(consumer, PATIENCE_MS));
@@ -827,14 +827,20 @@ static void a_forked_child_is_told_and_the_parent_goes_on(void) {
     tg_process *process = started(&plan, consumer, &options);
     plan_await(&plan, &plan.seen, 1);
     tg_task *task = kept(&plan);
+    int answer[2], status, found = -1;
+    CHECK_EQUAL(pipe(answer), 0);
     const pid_t pid = fork();
     if (pid == 0) {
-        _exit(in_child(&plan, task));
+        const int told = in_child(&plan, task);
+        /* A tool that looks for leaks may complain of the parent's memory, and choose the exit code. */
+        _exit(write(answer[1], &told, sizeof told) != (ssize_t)sizeof told);
     }
-    int status;
     CHECK_EQUAL(waitpid(pid, &status, 0), pid);
     CHECK_EQUAL(WIFEXITED(status), true);
-    CHECK_EQUAL(WEXITSTATUS(status), 0);
+    CHECK_EQUAL(read(answer[0], &found, sizeof found), sizeof found);
+    CHECK_EQUAL(found, 0);
+    close(answer[0]);
+    close(answer[1]);
     CHECK_OK(tg_task_done(task));
     CHECK_OK(tg_process_stop(process, PATIENCE_MS, NULL));
     CHECK_EQUAL(committed(consumer, topic), 1);
