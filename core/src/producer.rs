@@ -22,7 +22,6 @@ use crate::stats::ProducerStats;
 
 mod batch;
 mod engine;
-mod flow;
 mod ledger;
 mod polled;
 mod report;

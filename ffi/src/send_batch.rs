@@ -264,10 +264,7 @@ impl Outcome {
 /// full for one record's whole wait, or the producer was closed, the rest is refused at once, so that what was accepted is in order.
 /// Any thread.
 ///
-/// While more records are under way than the broker takes in the time that one needs (never fewer than 16384) this waits for reports, and
-/// for a second when none come: a longer queue makes nothing faster.
-///
-/// Rows with timestamps, partitions or headers are not held back like that, and cost about what as many calls of tg_producer_send() do; without them much less.
+/// Rows with timestamps, partitions or headers cost about what as many calls of tg_producer_send() do; without them much less.
 ///
 /// @param partition for all of them, or TG_PARTITION_ANY.
 /// @param statuses NULL, or an array of `columns->count` numbers: each row's tg_status, TG_OK for what was accepted.

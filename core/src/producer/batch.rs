@@ -29,9 +29,6 @@ impl Producer {
     /// A record that librdkafka refuses (too large, for example) is left out. When the queue stayed full for the whole of one
     /// record's wait, or the producer was closed, the rest is refused at once, so that what was accepted is in order.
     ///
-    /// While more records are under way than the broker takes in the shortest time that one has needed (never fewer than 16 384) this
-    /// waits for reports, and for a second when none come.
-    ///
     /// # Errors
     /// [`Error::Argument`] for an empty topic or a NUL in it; [`Error::Closed`]; [`Error::Forked`]; then no record was taken from
     /// the iterator. Everything else is in the outcome.
@@ -159,9 +156,6 @@ impl Producer {
             }
             if filled == 0 {
                 break;
-            }
-            if stopped.is_none() {
-                engine.pace(rows.go_on);
             }
             let from = match stopped {
                 Some(_) => 0,

@@ -13,7 +13,6 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::batch::Rows;
-use super::flow;
 use super::ledger::{Completion, Ledger};
 use crate::checks::{self, ForkGuard};
 use crate::error::{Error, Result};
@@ -200,40 +199,6 @@ impl Engine {
         match self.sink.read().as_ref() {
             Some(sink) => sink.send(record, token),
             None => Err(Refused::Failed(Error::Closed { what: WHAT })),
-        }
-    }
-
-    /// Waits while more records than enough are under way and reports come: a longer queue makes nothing faster ([`flow`]).
-    pub(super) fn pace(&self, go_on: &mut dyn FnMut() -> bool) {
-        let (ledger, flow) = (&self.ledger, &self.ledger.flow);
-        if ledger.in_flight() <= flow.limit()
-            || flow.is_given_up(ledger.ended())
-            || self.on_delivery_thread()
-        {
-            return;
-        }
-        let waiting = ledger.progress.enter();
-        let mut ended = ledger.ended();
-        let mut deadline_us = self.in_us(flow::GIVE_UP);
-        loop {
-            let seen = waiting.epoch();
-            // Below the limit by a quarter, so that the thread is not woken for each report.
-            let limit = flow.limit();
-            if ledger.in_flight() <= limit - limit / 4 || self.closing.load(Ordering::SeqCst) {
-                return;
-            }
-            let now_ended = ledger.ended();
-            if now_ended != ended {
-                ended = now_ended;
-                deadline_us = self.in_us(flow::GIVE_UP);
-            }
-            let left = self.left(deadline_us);
-            if left.is_zero() || !go_on() {
-                flow.give_up(ended);
-                return;
-            }
-            let slice = left.min(Duration::from_micros(ASK_EVERY_US));
-            ledger.clock.wait(&waiting, seen, slice);
         }
     }
 

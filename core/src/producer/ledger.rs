@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use futures_channel::oneshot;
 use parking_lot::Mutex;
 
-use super::flow::Flow;
 use super::report::{Delivery, DeliveryCallback, DeliveryReport, ReportCallback};
 use crate::clock::Clock;
 use crate::error::{Error, KafkaCode, Result};
@@ -194,8 +193,6 @@ pub(super) struct Ledger {
     pub(super) metrics: ProducerMetrics,
     /// Raised on progress: reports, and the beginning and the end of closing.
     pub(super) progress: Signal,
-    /// How many a sender of batches lets be under way.
-    pub(super) flow: Flow,
     begun: AtomicU64,
     ended: AtomicU64,
     slab: Mutex<Slab>,
@@ -209,7 +206,6 @@ impl Ledger {
             clock,
             metrics: ProducerMetrics::default(),
             progress: Signal::new(),
-            flow: Flow::new(),
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             slab: Mutex::new(Slab::default()),
@@ -242,11 +238,6 @@ impl Ledger {
     /// So many records with numbers of the application's are about to be sent.
     pub(super) fn begin_tagged(&self, records: usize) {
         self.begun.fetch_add(records as u64, Ordering::SeqCst);
-    }
-
-    /// Records that were reported or withdrawn so far.
-    pub(super) fn ended(&self) -> u64 {
-        self.ended.load(Ordering::SeqCst)
     }
 
     /// Records reported so far, delivered or not.
@@ -400,11 +391,9 @@ impl Reports for Ledger {
             self.log_untold(self.clock.now_us(), false);
         }
         if let Some(pending) = pending {
-            let now_us = self.clock.now_us();
-            let latency_us = now_us.saturating_sub(pending.sent_us);
+            let latency_us = self.clock.now_us().saturating_sub(pending.sent_us);
             if report.outcome.is_ok() {
                 self.metrics.delivery_latency_us.record(latency_us);
-                self.flow.note(latency_us, self.in_flight(), now_us);
             }
             if told {
                 pending.completion.run(DeliveryReport {
