@@ -75,6 +75,11 @@
 #define TG_OFFSET_TAIL_BASE (-2000)
 
 /**
+ * Any number, where a field says so.
+ */
+#define TG_NO_LIMIT UINT64_MAX
+
+/**
  * The partitioner chooses: by key, else any.
  */
 #define TG_PARTITION_ANY (-1)
@@ -236,6 +241,40 @@ typedef int32_t tg_log_level;
 #endif // __cplusplus
 
 /**
+ * Why a processing is over.
+ */
+enum tg_process_end
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * It is not.
+   */
+  TG_PROCESS_RUNS = 0,
+  /**
+   * tg_process_stop() or tg_process_free().
+   */
+  TG_PROCESS_STOPPED = 1,
+  /**
+   * The consumer was closed or freed.
+   */
+  TG_PROCESS_CONSUMER_CLOSED = 2,
+  /**
+   * An error, which tg_process_wait() and tg_process_stop() tell: a record that failed for good (TG_ERROR_CALLBACK), a fatal error, a
+   * rebalance callback that failed.
+   */
+  TG_PROCESS_FAILED = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum tg_process_end tg_process_end;
+#else
+typedef int32_t tg_process_end;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Which client a configuration is for.
  */
 enum tg_client
@@ -261,6 +300,89 @@ enum tg_client
 typedef enum tg_client tg_client;
 #else
 typedef int32_t tg_client;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What becomes of a record that has failed for good.
+ */
+enum tg_on_failure
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Processing ends with the error; the record is not committed and comes again after a restart.
+   */
+  TG_ON_FAILURE_STOP = 0,
+  /**
+   * It is logged, counted as done, and committed: lost on purpose.
+   */
+  TG_ON_FAILURE_SKIP = 1,
+  /**
+   * A copy goes to `dead_letter_topic`, with the reason in headers `tidegate.dlq.*`; it is finished when the broker has confirmed the copy.
+   */
+  TG_ON_FAILURE_DEAD_LETTER = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum tg_on_failure tg_on_failure;
+#else
+typedef int32_t tg_on_failure;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What happens when more would go to the dead-letter topic than `dead_letter_limit`.
+ */
+enum tg_on_limit
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Processing ends with an error; the record comes again after a restart.
+   */
+  TG_ON_LIMIT_STOP = 0,
+  /**
+   * Nothing more of the record's partition is handed out until it is assigned again; the record is the first to come then.
+   */
+  TG_ON_LIMIT_PAUSE_PARTITION = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum tg_on_limit tg_on_limit;
+#else
+typedef int32_t tg_on_limit;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What is handled one after the other, in the order of its offsets.
+ */
+enum tg_order
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The records of one partition that have the same key. Records without a key have no order.
+   */
+  TG_ORDER_BY_KEY = 0,
+  /**
+   * The records of one partition.
+   */
+  TG_ORDER_BY_PARTITION = 1,
+  /**
+   * Nothing: any records side by side.
+   */
+  TG_ORDER_NONE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum tg_order tg_order;
+#else
+typedef int32_t tg_order;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -388,6 +510,12 @@ typedef struct tg_consumer tg_consumer;
 typedef struct tg_partitions tg_partitions;
 
 /**
+ * Records of a consumer being handled; made by tg_process_start(). In a forked child everything but the free function answers
+ * TG_ERROR_FORKED.
+ */
+typedef struct tg_process tg_process;
+
+/**
  * Sends records. Everything may be called by any thread, also at once; one thread of the library's own, the delivery thread, makes the
  * callbacks. A record that was accepted is copied, and ends in exactly one report, at the latest at close.
  *
@@ -395,6 +523,17 @@ typedef struct tg_partitions tg_partitions;
  * in a forked child TG_ERROR_FORKED.
  */
 typedef struct tg_producer tg_producer;
+
+/**
+ * A record that a handler has got: exactly one of tg_task_done(), tg_task_retry(), tg_task_fail() and tg_task_give_back() answers it, in the
+ * handler or later, on any thread, and ends the task. Any other use after that, and a second answer, is TG_ERROR_ARGUMENT.
+ *
+ * A task that is never answered stays in flight: its record is not committed and neither is what follows it in its partition, its key (or
+ * partition) waits, it takes one of `max_in_flight` places, and after a restart the record comes again. With `attempt_timeout_ms` the
+ * attempt fails then ("TimedOut": the record is tried again, or ends as `on_failure` says), and the key and the place stay taken until the
+ * task is answered all the same, whose answer is thrown away.
+ */
+typedef struct tg_task tg_task;
 
 /**
  * A text that the library made; tg_text_free() ends it.
@@ -751,6 +890,205 @@ typedef struct tg_error {
 typedef void (*tg_log_callback)(tg_log_level level, const char *target, const char *message, void *user_data);
 
 /**
+ * How records are handled. tg_process_default_options() fills it in; change what you like then.
+ */
+typedef struct tg_process_options {
+  /**
+   * How many threads of the library call the handler, up to 1024; 0: as many as `max_in_flight`, and not more than 16. A handler that
+   * answers before it returns is run so many times at once; one that leaves the answer to others needs few.
+   */
+  size_t workers;
+  /**
+   * The most records that were given to handlers and not answered; 16 by default.
+   */
+  size_t max_in_flight;
+  /**
+   * Adapts that number between this and `max_in_flight`: more while answers stay quick, fewer when they become slow or fail. 0: fixed.
+   */
+  size_t min_in_flight;
+  /**
+   * The most records that wait for a handler; 10000.
+   */
+  size_t max_queued;
+  /**
+   * The most bytes of batches that have unfinished records; 64 MiB.
+   */
+  size_t max_bytes;
+  /**
+   * A tg_order; by key.
+   */
+  int32_t order;
+  /**
+   * A tg_on_failure; stop. TG_ON_FAILURE_DEAD_LETTER needs `dead_letter_topic`, and nothing else takes one.
+   */
+  int32_t on_failure;
+  /**
+   * Where copies of failed records go; not a topic that is consumed. NULL.
+   */
+  const char *dead_letter_topic;
+  /**
+   * Who sends the copies; it must be open as long as the processing runs. NULL: a producer of its own, with `acks=all`.
+   */
+  struct tg_producer *dead_letter_producer;
+  /**
+   * The most records that may go there, TG_NO_LIMIT for any number.
+   */
+  uint64_t dead_letter_limit;
+  /**
+   * A tg_on_limit; stop.
+   */
+  int32_t on_limit;
+  /**
+   * How often a record is with a handler before it has failed for good; 1. 0: until it succeeds.
+   */
+  uint32_t max_attempts;
+  /**
+   * The pause before the second attempt, doubled for each further one, and varied by a quarter; 100 ms.
+   */
+  int64_t backoff_ms;
+  /**
+   * The longest of these pauses; 30 s.
+   */
+  int64_t max_backoff_ms;
+  /**
+   * What a handler may take for one attempt; 0: any time. After that the attempt has failed ("TimedOut"); its key goes on when the task
+   * is answered all the same, and that answer is thrown away.
+   */
+  int64_t attempt_timeout_ms;
+  /**
+   * Records begun per second, or what they cost (tg_task_charge()); 0: no limit.
+   */
+  double rate_limit;
+  /**
+   * How many records tg_process_start_batches() gives at a time; 1.
+   */
+  size_t batch_size;
+  /**
+   * The longest that a record waits for others to be handled with; 100 ms.
+   */
+  int64_t batch_timeout_ms;
+  /**
+   * The most bytes of metadata that a commit carries about what is done beyond the committed offset, so that a restart does not repeat it;
+   * 4096, the broker's default `offset.metadata.max.bytes`. 0: none.
+   */
+  size_t offset_map_bytes;
+  /**
+   * All records of a batch are of one partition.
+   */
+  bool batch_of_one_partition;
+  /**
+   * Lets the others of its key (or partition) go on while a record waits for its next attempt: it loses its place in the order.
+   */
+  bool park_retries;
+  /**
+   * `after_ms` of tg_task_retry() holds up all records, not only its own.
+   */
+  bool retry_after_holds_all;
+} tg_process_options;
+
+/**
+ * Called with each record, on a thread of the library's, by several at once. The record is in the callback's hands until `task` is
+ * answered, here or later, on any thread: see tg_task. The record's pointers are good until then; `record` itself ends with the call.
+ * The handler may call everything of the library. It must return: tg_process_stop() waits for it as long as it may, and a thread whose
+ * handler has been quick has taken up to 256 records, which wait for it, with the answers given in that hand, when it hangs (not with
+ * `attempt_timeout_ms`, `min_in_flight` or `rate_limit`: then each record is taken for itself). Nothing may be thrown out of it.
+ */
+typedef void (*tg_task_handler)(struct tg_task *task, const struct tg_record *record, void *user_data);
+
+/**
+ * As tg_task_handler, with `count` records that are handled together; each task is answered for itself (tg_tasks_done() answers many).
+ * Both arrays end with the call.
+ */
+typedef void (*tg_tasks_handler)(struct tg_task *const *tasks,
+                                 const struct tg_record *records,
+                                 size_t count,
+                                 void *user_data);
+
+/**
+ * What became of every record: `received` is the sum of the next nine.
+ */
+typedef struct tg_ledger {
+  /**
+   * Received for handling.
+   */
+  uint64_t received;
+  /**
+   * Handled, or skipped as TG_ON_FAILURE_SKIP says, and acknowledged.
+   */
+  uint64_t done;
+  /**
+   * Confirmed by the dead-letter topic and acknowledged.
+   */
+  uint64_t dead_lettered;
+  /**
+   * Done before this assignment, as the committed offset's map says: not handled again.
+   */
+  uint64_t skipped;
+  /**
+   * Given back because their partition was revoked, lost or sought before they were done, or answered too late for it.
+   */
+  uint64_t stale;
+  /**
+   * Given back unfinished.
+   */
+  uint64_t returned;
+  /**
+   * Waiting for a handler now.
+   */
+  uint64_t queued;
+  /**
+   * Tasks without an answer now.
+   */
+  uint64_t in_flight;
+  /**
+   * Waiting for their next attempt now.
+   */
+  uint64_t retry_wait;
+  /**
+   * On their way to the dead-letter topic now.
+   */
+  uint64_t dead_letters_pending;
+  /**
+   * Beside the account: attempts that have run over their time, all in all.
+   */
+  uint64_t timed_out;
+  /**
+   * Beside the account: those of them whose task has no answer yet.
+   */
+  uint64_t overdue;
+  /**
+   * Records in no state: not 0 means a defect.
+   */
+  int64_t missing;
+} tg_ledger;
+
+/**
+ * How a processing does.
+ */
+typedef struct tg_process_report {
+  /**
+   * What became of every record.
+   */
+  struct tg_ledger ledger;
+  /**
+   * How many records may be in flight now: `max_in_flight`, unless `min_in_flight` has it adapted.
+   */
+  size_t in_flight_limit;
+  /**
+   * Threads that are in a handler now. Once it is over and this is 0 no handler is called any more.
+   */
+  size_t handlers_running;
+  /**
+   * Why it is over, if it is.
+   */
+  tg_process_end end;
+  /**
+   * No task is without an answer, and every dead letter is confirmed.
+   */
+  bool is_drained;
+} tg_process_report;
+
+/**
  * A header of a record; valid as long as the record.
  */
 typedef struct tg_header {
@@ -901,6 +1239,22 @@ typedef struct tg_producer_columns {
    * How long each value is in bytes, -1 for a tombstone.
    */
   const int32_t *value_lengths;
+  /**
+   * Each record's time in milliseconds since 1970, TG_TIMESTAMP_NOW and 0 for the time of the call; NULL for that in all rows.
+   */
+  const int64_t *timestamps_ms;
+  /**
+   * Each record's partition, TG_PARTITION_ANY for the partitioner's choice; NULL for the call's in all rows.
+   */
+  const int32_t *partitions;
+  /**
+   * How many headers each record has; NULL, with the headers, when none has any.
+   */
+  const uint32_t *header_counts;
+  /**
+   * The headers of all rows, one row's behind the other's; their names are UTF-8.
+   */
+  const struct tg_header *headers;
 } tg_producer_columns;
 
 /**
@@ -1554,6 +1908,86 @@ const struct tg_topic_partition *tg_partitions_data(const struct tg_partitions *
 tg_status tg_partitions_free(struct tg_partitions *partitions);
 
 /**
+ * Handles the consumer's records on threads of the library: many at once, in order by key, by partition or not at all, with retries and dead
+ * letters, and with commits that never pass a record without an answer. Runs in the background until tg_process_stop(), until the consumer
+ * is closed, or until an error; tg_process_free() ends it. The consumer must be subscribed or assigned, now or later, and must not be polled
+ * by anybody else meanwhile; its rebalance callbacks run on a thread of the library's. When partitions are revoked, records that wait are
+ * given back, and those in flight have `tidegate.revoke.drain.ms` to be answered. Any thread.
+ *
+ * @param options NULL for tg_process_default_options().
+ * @param free_user_data called once when no handler needs `user_data` any more, on any thread, while or after the processing is freed; may
+ *        be NULL.
+ * @return TG_ERROR_ARGUMENT for NULL, a freed consumer or producer, and options that cannot be or contradict each other, with the option as
+ *         the argument; TG_ERROR_CONCURRENT_USE while it is being processed already; TG_ERROR_CLOSED; TG_ERROR_FORKED; as tg_producer_new()
+ *         for the dead letters. Whatever the error, `free_user_data` is not called.
+ */
+tg_status tg_process_start(struct tg_consumer *consumer,
+                           const struct tg_process_options *options,
+                           tg_task_handler handler,
+                           void *user_data,
+                           tg_free_callback free_user_data,
+                           struct tg_process **process);
+
+/**
+ * As tg_process_start(), with `batch_size` records at a time, or fewer when `batch_timeout_ms` is over. Those of one key follow each other
+ * in order.
+ *
+ * @return as tg_process_start().
+ */
+tg_status tg_process_start_batches(struct tg_consumer *consumer,
+                                   const struct tg_process_options *options,
+                                   tg_tasks_handler handler,
+                                   void *user_data,
+                                   tg_free_callback free_user_data,
+                                   struct tg_process **process);
+
+/**
+ * How it does. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and a freed processing; TG_ERROR_FORKED.
+ */
+tg_status tg_process_progress(const struct tg_process *process, struct tg_process_report *report);
+
+/**
+ * Waits until it is over: stopped, by a closed consumer, or by an error. Handlers may still have records then: tg_process_stop() waits for
+ * them. Any thread.
+ *
+ * @param timeout_ms 0 or more, or TG_FOREVER.
+ * @return TG_OK when it is over, TG_NOTHING when the time is; what ended it, if that was an error: TG_ERROR_CALLBACK for a record that
+ *         failed for good; TG_ERROR_ARGUMENT for NULL, a freed processing, and another negative time; TG_ERROR_FORKED.
+ */
+tg_status tg_process_wait(struct tg_process *process,
+                          int64_t timeout_ms);
+
+/**
+ * Begins no other record, gives back what waits, waits for tasks in flight and for handlers to return, and commits what is done (with
+ * `enable.auto.commit`). Returns within `drain_ms` and a second for the commit, whatever handlers do; a task that is answered later still
+ * counts while its consumer is open. The consumer stays open. Stopping again waits again. Any thread; a handler that calls it has answered its
+ * own task before, or waits for itself until the time is over.
+ *
+ * @param drain_ms 0 or more.
+ * @param report NULL, or where the report goes, also with an error that had ended it before.
+ * @return TG_OK also when not everything was drained: see the report. What had ended it before, if that was an error; TG_ERROR_ARGUMENT for
+ *         NULL, a freed processing, and a negative time; TG_ERROR_FORKED.
+ */
+tg_status tg_process_stop(struct tg_process *process,
+                          int64_t drain_ms,
+                          struct tg_process_report *report);
+
+/**
+ * Ends a processing; one that was not stopped is stopped, for at most five seconds. Tasks without an answer stay good. NULL does nothing;
+ * freeing twice is TG_ERROR_ARGUMENT. Any thread, also a handler.
+ */
+tg_status tg_process_free(struct tg_process *process);
+
+/**
+ * Fills in what is used when nothing is said. Cannot fail but for NULL. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL.
+ */
+tg_status tg_process_default_options(struct tg_process_options *options);
+
+/**
  * A producer with this configuration; it connects in the background, so a broker that is away is no error here.
  * tg_producer_free() ends it. Any thread.
  *
@@ -1699,12 +2133,15 @@ tg_status tg_consumer_run_batches(struct tg_consumer *consumer,
  * full for one record's whole wait, or the producer was closed, the rest is refused at once, so that what was accepted is in order.
  * Any thread.
  *
+ * Rows with timestamps, partitions or headers cost about what as many calls of tg_producer_send() do; without them much less.
+ *
  * @param partition for all of them, or TG_PARTITION_ANY.
  * @param statuses NULL, or an array of `columns->count` numbers: each row's tg_status, TG_OK for what was accepted.
  * @param accepted NULL, or where the number of accepted records goes.
  * @return TG_OK when all were accepted, else the status of the first row that was not, whose error tg_last_error() tells.
- *         TG_ERROR_ARGUMENT for NULL, a freed producer, an empty topic, another negative partition, a length below -1, and a key or value
- *         outside of the arena, in whatever row: nothing was sent then, and the statuses say nothing.
+ *         TG_ERROR_ARGUMENT for NULL, a freed producer, an empty topic, another negative partition or timestamp, a length below -1, a key or
+ *         value outside of the arena, and a header's name that is NULL or not UTF-8, in whatever row, which the text names: nothing was
+ *         sent then, and the statuses say nothing.
  */
 tg_status tg_producer_send_columns(struct tg_producer *producer,
                                    const char *topic,
@@ -1729,6 +2166,98 @@ tg_status tg_producer_send_batch(struct tg_producer *producer,
                                  size_t count,
                                  int32_t *statuses,
                                  size_t *accepted);
+
+/**
+ * As tg_producer_send_columns(), with whole records: each has its topic, partition, headers and timestamp.
+ *
+ * @param records `count` of them, as tg_producer_send() takes them.
+ * @return as tg_producer_send_columns(); TG_ERROR_ARGUMENT for what tg_producer_send() does not take, in whatever row, which the text
+ *         names: nothing was sent then.
+ */
+tg_status tg_producer_send_records(struct tg_producer *producer,
+                                   const struct tg_producer_record *records,
+                                   size_t count,
+                                   int32_t *statuses,
+                                   size_t *accepted);
+
+/**
+ * The record. Its pointers are good until the task is answered. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and an answered task; TG_ERROR_FORKED.
+ */
+tg_status tg_task_record(const struct tg_task *task, struct tg_record *record);
+
+/**
+ * Which attempt this is: 1 for the first. 0 for NULL and an answered task. Any thread.
+ */
+uint32_t tg_task_attempt(const struct tg_task *task);
+
+/**
+ * True when the record's partition was revoked, lost or sought since: whoever owns it now handles the record, and the answer, which is
+ * still due, changes nothing. Also true for NULL and an answered task. Any thread.
+ */
+bool tg_task_is_stale(const struct tg_task *task);
+
+/**
+ * Says what the record costs, for `rate_limit` of tg_process_options; it costs 1 until then. Before the answer. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, an answered task, and a cost that is negative or no number; TG_ERROR_FORKED.
+ */
+tg_status tg_task_charge(struct tg_task *task,
+                         double cost);
+
+/**
+ * Answers: the record is handled. Any thread; given in a handler, the answer counts when the handler has returned.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and an answered task; TG_ERROR_FORKED. A task whose partition is gone (tg_task_is_stale()) or whose
+ *         consumer is closed is TG_OK: the record is not committed here, and comes again.
+ */
+tg_status tg_task_done(struct tg_task *task);
+
+/**
+ * Answers all of these tasks, as tg_task_done() does, at a smaller cost. Any thread.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL, and when one or more of them are NULL or were answered: the others are answered all the same, and the
+ *         error is that of the first one; TG_ERROR_FORKED.
+ */
+tg_status tg_tasks_done(struct tg_task *const *tasks,
+                        size_t count);
+
+/**
+ * Answers: the attempt failed, and another one is worth it. The record comes to the handler again after the pause that the options say,
+ * unless this was attempt number `max_attempts`: then it has failed for good, as with tg_task_fail(). Any thread; as tg_task_done() in a
+ * handler.
+ *
+ * @param after_ms not before so many milliseconds, whatever the options say (a server's Retry-After); 0 or more.
+ * @param kind what kind of error, such as "Timeout", for logs and dead letters; NULL for none.
+ * @param reason what went wrong; NULL for nothing. Beyond 1000 characters it is cut, and bytes that are no UTF-8 are replaced.
+ * @return TG_ERROR_ARGUMENT for NULL, an answered task, and a negative time, with which the task still waits for its answer;
+ *         TG_ERROR_FORKED.
+ */
+tg_status tg_task_retry(struct tg_task *task,
+                        int64_t after_ms,
+                        const char *kind,
+                        const char *reason);
+
+/**
+ * Answers: the record has failed for good, and `on_failure` says what becomes of it: processing ends with this error, or the record is
+ * skipped, or a copy goes to the dead-letter topic. Any thread; as tg_task_done() in a handler.
+ *
+ * @param kind as of tg_task_retry().
+ * @param reason as of tg_task_retry().
+ * @return TG_ERROR_ARGUMENT for NULL and an answered task; TG_ERROR_FORKED.
+ */
+tg_status tg_task_fail(struct tg_task *task,
+                       const char *kind,
+                       const char *reason);
+
+/**
+ * Answers: neither done nor failed, because the program is ending. The record is not committed and comes again after a restart, or to the
+ * partition's next owner; until then later records of its key may be handled before it. Any thread; as tg_task_done() in a handler.
+ *
+ * @return TG_ERROR_ARGUMENT for NULL and an answered task; TG_ERROR_FORKED.
+ */
+tg_status tg_task_give_back(struct tg_task *task);
 
 /**
  * The text, UTF-8, with a NUL behind its last byte; valid until it is freed. `data` is NULL for NULL and a freed text. Any thread.

@@ -32,6 +32,7 @@
 #include "tidegate/consumer.hpp"
 #include "tidegate/error.hpp"
 #include "tidegate/log.hpp"
+#include "tidegate/process.hpp"
 #include "tidegate/producer.hpp"
 
 #endif

@@ -395,6 +395,17 @@ impl fmt::Debug for Producer {
 }
 
 /// What can be said about a record without asking librdkafka.
+impl ProducerRecord<'_> {
+    /// Whether it could be sent, as far as it tells by itself: every send looks at it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for an empty topic or a NUL in it, and for a negative partition or timestamp.
+    pub fn check(&self) -> Result<()> {
+        check_record(self)
+    }
+}
+
 fn check_record(record: &ProducerRecord<'_>) -> Result<()> {
     if record.topic.is_empty() || record.topic.contains('\0') {
         return checks::topic_name(record.topic);

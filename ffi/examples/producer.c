@@ -38,7 +38,8 @@ int main(int argc, char **argv) {
     /* Three records of one arena: "12.5", a tombstone, and "3". */
     const uint32_t starts[] = {0, 0, 4};
     const int32_t lengths[] = {4, -1, 1};
-    const tg_producer_columns columns = {3, {(const uint8_t *)"12.53", 5}, NULL, NULL, starts, lengths};
+    const tg_producer_columns columns = {
+        .count = 3, .arena = {(const uint8_t *)"12.53", 5}, .value_starts = starts, .value_lengths = lengths};
     size_t accepted;
     check(tg_producer_send_columns(producer, topic, TG_PARTITION_ANY, &columns, NULL, &accepted));
 

@@ -2,11 +2,11 @@
 
 use std::ffi::c_char;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidegate::{Consumer, OwnedRecord, RecordBatch, Result};
+use tidegate::{Consumer, Dispatcher, OwnedRecord, RecordBatch, Result};
 
 use crate::batch::{self, tg_batch};
 use crate::config::{self, tg_config};
@@ -37,10 +37,12 @@ pub struct tg_consumer {
 
 /// What a [`tg_consumer`] stands for.
 pub(crate) struct Reader {
-    pub(crate) consumer: Consumer,
+    pub(crate) consumer: Arc<Consumer>,
     /// The record that tg_consumer_poll() gave last: its pointers stay good until the next one.
     polled: Mutex<Option<OwnedRecord>>,
     ready: OnceLock<Ready>,
+    /// What tg_process_start() has made of it last.
+    pub(crate) processing: Mutex<Weak<Dispatcher>>,
 }
 
 object!(Reader, tg_consumer, "consumer", 6);
@@ -55,7 +57,7 @@ impl Reader {
     }
 }
 
-pub(crate) fn reader(consumer: *const tg_consumer) -> Result<std::sync::Arc<Reader>> {
+pub(crate) fn reader(consumer: *const tg_consumer) -> Result<Arc<Reader>> {
     handle::get::<Reader>(consumer)
 }
 
@@ -77,9 +79,10 @@ pub unsafe extern "C" fn tg_consumer_new(
         let config = config::of(config)?;
         input::check_place("consumer", consumer)?;
         let made = handle::make(Reader {
-            consumer: Consumer::new(&config)?,
+            consumer: Arc::new(Consumer::new(&config)?),
             polled: Mutex::new(None),
             ready: OnceLock::new(),
+            processing: Mutex::new(Weak::new()),
         })?;
         // SAFETY: checked above, and writable by contract.
         unsafe { input::put("consumer", consumer, made) }

@@ -23,11 +23,14 @@ pub mod log;
 mod notify;
 pub mod offsets;
 pub mod partitions;
+pub mod process;
+pub mod process_options;
 pub mod producer;
 pub mod record;
 pub mod reports;
 pub mod run;
 pub mod send_batch;
+pub mod task;
 #[cfg(test)]
 mod testing;
 pub mod text;

@@ -1,4 +1,4 @@
-//! What an event loop waits for: a file descriptor that is readable while there is something to poll.
+//! What an event loop waits for: a file descriptor that is readable while there is something to poll, or an event on Windows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,7 +96,62 @@ mod sys {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+mod sys {
+    use std::ffi::c_void;
+    use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+    use std::ptr;
+
+    use tidegate::{Error, Result};
+
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn CreateEventW(
+            attributes: *const c_void,
+            manual_reset: i32,
+            initial_state: i32,
+            name: *const u16,
+        ) -> *mut c_void;
+        fn SetEvent(event: *mut c_void) -> i32;
+        fn ResetEvent(event: *mut c_void) -> i32;
+    }
+
+    /// An event that stays signalled until it is reset, for WaitForMultipleObjects and its like.
+    pub(super) struct Signal(OwnedHandle);
+
+    impl Signal {
+        pub(super) fn new() -> Result<Signal> {
+            // SAFETY: no attributes and no name; reset by hand, and not signalled.
+            let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
+            if event.is_null() {
+                return Err(Error::Argument {
+                    argument: "consumer",
+                    problem: format!("no event can be made: {}", std::io::Error::last_os_error()),
+                    remedy: "close handles".into(),
+                });
+            }
+            // SAFETY: not NULL, ours, and closed by nobody else.
+            Ok(Signal(unsafe { OwnedHandle::from_raw_handle(event) }))
+        }
+
+        /// Both fail for handles that are none, which this is not.
+        pub(super) fn raise(&self) {
+            // SAFETY: an event that lives as long as `self`.
+            unsafe { SetEvent(self.0.as_raw_handle()) };
+        }
+
+        pub(super) fn reset(&self) {
+            // SAFETY: as above.
+            unsafe { ResetEvent(self.0.as_raw_handle()) };
+        }
+
+        pub(super) fn raw(&self) -> isize {
+            self.0.as_raw_handle() as isize
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
 mod sys {
     use tidegate::{Error, Result};
 

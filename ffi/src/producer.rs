@@ -88,14 +88,25 @@ pub(crate) fn wanted(partition: i32) -> Option<i32> {
     (partition != TG_PARTITION_ANY).then_some(partition)
 }
 
-type HeaderRow<'a> = (&'a str, Option<&'a [u8]>);
+pub(crate) type HeaderRow<'a> = (&'a str, Option<&'a [u8]>);
 
 /// # Safety
 ///
 /// As [`input::slice`], for the array and for each of its texts.
-unsafe fn headers<'a>(record: &tg_producer_record) -> Result<Vec<HeaderRow<'a>>> {
+pub(crate) unsafe fn headers<'a>(record: &tg_producer_record) -> Result<Vec<HeaderRow<'a>>> {
     // SAFETY: by contract.
-    let rows = unsafe { input::slice("headers", record.headers, record.header_count)? };
+    unsafe { header_rows(record.headers, record.header_count) }
+}
+
+/// # Safety
+///
+/// As [`input::slice`], for the array and for each of its texts.
+pub(crate) unsafe fn header_rows<'a>(
+    headers: *const tg_header,
+    count: usize,
+) -> Result<Vec<HeaderRow<'a>>> {
+    // SAFETY: by contract.
+    let rows = unsafe { input::slice("headers", headers, count)? };
     rows.iter()
         .map(|row| {
             // SAFETY: by contract.

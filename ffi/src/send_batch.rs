@@ -1,14 +1,20 @@
-//! Sending many records of one topic with one call: from columns, or from arrays of bytes.
+//! Sending many records with one call: of one topic from columns or from arrays of bytes, or whole ones.
+
+#[cfg(test)]
+mod tests;
 
 use std::ffi::c_char;
 
-use tidegate::{Error, NULL_LENGTH, Result};
+use tidegate::{Error, NULL_LENGTH, ProducerRecord, Result};
 
 use crate::error::tg_status;
 use crate::guard;
 use crate::input;
-use crate::producer::{bytes, sender, tg_producer, wanted};
-use crate::record::tg_bytes;
+use crate::producer::{
+    HeaderRow, TG_TIMESTAMP_NOW, bytes, header_rows, headers, sender, tg_producer,
+    tg_producer_record, wanted,
+};
+use crate::record::{tg_bytes, tg_header};
 
 /// Records in columns, as tg_columns and tg_run have them: row `i` has its value at `arena.data + value_starts[i]`. The rows of a run are
 /// sent on with the run's arena, its count, and the batch's columns from the run's first row on. Everything stays the caller's and is
@@ -28,6 +34,115 @@ pub struct tg_producer_columns {
     pub value_starts: *const u32,
     /// How long each value is in bytes, -1 for a tombstone.
     pub value_lengths: *const i32,
+    /// Each record's time in milliseconds since 1970, TG_TIMESTAMP_NOW and 0 for the time of the call; NULL for that in all rows.
+    pub timestamps_ms: *const i64,
+    /// Each record's partition, TG_PARTITION_ANY for the partitioner's choice; NULL for the call's in all rows.
+    pub partitions: *const i32,
+    /// How many headers each record has; NULL, with the headers, when none has any.
+    pub header_counts: *const u32,
+    /// The headers of all rows, one row's behind the other's; their names are UTF-8.
+    pub headers: *const tg_header,
+}
+
+/// What rows have beside key and value, checked.
+struct Extras<'a> {
+    timestamps_ms: &'a [i64],
+    partitions: &'a [i32],
+    /// Where each row's headers begin, and where the last one's end; empty for none.
+    header_starts: Vec<usize>,
+    headers: Vec<HeaderRow<'a>>,
+}
+
+impl<'a> Extras<'a> {
+    /// None when rows have nothing but key and value.
+    ///
+    /// # Safety
+    ///
+    /// As [`input::slice`], for each column that is not NULL, and for the headers and their texts.
+    unsafe fn new(columns: &tg_producer_columns) -> Result<Option<Extras<'a>>> {
+        let count = columns.count;
+        let length = |is_null: bool| if is_null { 0 } else { count };
+        // SAFETY: by contract.
+        let (timestamps_ms, partitions, counts) = unsafe {
+            let (times, places) = (columns.timestamps_ms, columns.partitions);
+            (
+                input::slice("timestamps_ms", times, length(times.is_null()))?,
+                input::slice("partitions", places, length(places.is_null()))?,
+                input::slice(
+                    "header_counts",
+                    columns.header_counts,
+                    length(columns.header_counts.is_null()),
+                )?,
+            )
+        };
+        if counts.is_empty() && !columns.headers.is_null() && count > 0 {
+            return Err(input::refused(
+                "header_counts",
+                "there are headers and no counts",
+                "say how many headers each row has",
+            ));
+        }
+        if timestamps_ms.is_empty() && partitions.is_empty() && counts.is_empty() {
+            return Ok(None);
+        }
+        let mut extras = Extras {
+            timestamps_ms,
+            partitions,
+            header_starts: Vec::new(),
+            headers: Vec::new(),
+        };
+        let mut end = 0_usize;
+        if !counts.is_empty() {
+            extras.header_starts.push(0);
+        }
+        for (row, headers_of_row) in counts.iter().enumerate() {
+            let wrong = |error| in_row(row, error);
+            // SAFETY: by contract, and only as far as rows say.
+            let rows = unsafe {
+                if *headers_of_row > 0 {
+                    input::check_place("headers", columns.headers).map_err(wrong)?;
+                }
+                let first = columns.headers.wrapping_add(end);
+                header_rows(first, *headers_of_row as usize).map_err(wrong)?
+            };
+            end += rows.len();
+            extras.headers.extend(rows);
+            extras.header_starts.push(end);
+        }
+        Ok(Some(extras))
+    }
+
+    fn headers(&self, row: usize) -> &[HeaderRow<'a>] {
+        match self.header_starts.get(row..row + 2) {
+            Some([start, end]) => &self.headers[*start..*end],
+            _ => &[],
+        }
+    }
+
+    fn partition(&self, row: usize, otherwise: i32) -> Option<i32> {
+        wanted(self.partitions.get(row).copied().unwrap_or(otherwise))
+    }
+
+    fn timestamp_ms(&self, row: usize) -> Option<i64> {
+        let time = self.timestamps_ms.get(row).copied();
+        time.filter(|time| *time != TG_TIMESTAMP_NOW)
+    }
+}
+
+/// The error with the row that it is of.
+fn in_row(row: usize, error: Error) -> Error {
+    match error {
+        Error::Argument {
+            argument,
+            problem,
+            remedy,
+        } => Error::Argument {
+            argument,
+            problem: format!("row {row}: {problem}"),
+            remedy,
+        },
+        error => error,
+    }
 }
 
 /// A column of keys or values, checked.
@@ -149,16 +264,20 @@ impl Outcome {
 /// full for one record's whole wait, or the producer was closed, the rest is refused at once, so that what was accepted is in order.
 /// Any thread.
 ///
+/// Rows with timestamps, partitions or headers cost about what as many calls of tg_producer_send() do; without them much less.
+///
 /// @param partition for all of them, or TG_PARTITION_ANY.
 /// @param statuses NULL, or an array of `columns->count` numbers: each row's tg_status, TG_OK for what was accepted.
 /// @param accepted NULL, or where the number of accepted records goes.
 /// @return TG_OK when all were accepted, else the status of the first row that was not, whose error tg_last_error() tells.
-///         TG_ERROR_ARGUMENT for NULL, a freed producer, an empty topic, another negative partition, a length below -1, and a key or value
-///         outside of the arena, in whatever row: nothing was sent then, and the statuses say nothing.
+///         TG_ERROR_ARGUMENT for NULL, a freed producer, an empty topic, another negative partition or timestamp, a length below -1, a key or
+///         value outside of the arena, and a header's name that is NULL or not UTF-8, in whatever row, which the text names: nothing was
+///         sent then, and the statuses say nothing.
 ///
 /// # Safety
 ///
-/// `topic` is NULL or ends with a NUL; `columns` is NULL or leads to columns of `count` elements each; `statuses` and `accepted` are NULL or
+/// `topic` is NULL or ends with a NUL; `columns` is NULL or leads to columns of `count` elements each, which lead to as many headers as they
+/// say; `statuses` and `accepted` are NULL or
 /// lead to `count` numbers and a variable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tg_producer_send_columns(
@@ -191,13 +310,27 @@ pub unsafe extern "C" fn tg_producer_send_columns(
         };
         let (value_starts, value_lengths) = (columns.value_starts, columns.value_lengths);
         // SAFETY: by contract.
-        let (values, mut outcome) = unsafe {
+        let (values, extras) = unsafe {
             (
                 Column::new("values", arena, value_starts, value_lengths, count)?,
-                Outcome::new(statuses, accepted, count)?,
+                Extras::new(columns)?,
             )
         };
         let rows = (0..count).map(|row| (keys.and_then(|keys| keys.get(row)), values.get(row)));
+        if let Some(extras) = extras {
+            let records = rows.enumerate().map(|(row, (key, value))| ProducerRecord {
+                topic,
+                partition: extras.partition(row, partition),
+                key,
+                value,
+                headers: extras.headers(row),
+                timestamp_ms: extras.timestamp_ms(row),
+            });
+            // SAFETY: by contract.
+            return unsafe { send_whole(&sender, records, count, statuses, accepted) };
+        }
+        // SAFETY: by contract.
+        let mut outcome = unsafe { Outcome::new(statuses, accepted, count)? };
         let sent =
             sender
                 .producer
@@ -267,392 +400,94 @@ pub unsafe extern "C" fn tg_producer_send_batch(
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use std::ffi::CStr;
-    use std::ptr;
+/// Sends records that are looked at before the first one goes.
+///
+/// # Safety
+///
+/// As [`Outcome::new`].
+unsafe fn send_whole<'r>(
+    sender: &crate::producer::Sender,
+    records: impl Iterator<Item = ProducerRecord<'r>> + Clone,
+    count: usize,
+    statuses: *mut i32,
+    accepted: *mut usize,
+) -> Result<()> {
+    for (row, record) in records.clone().enumerate() {
+        record.check().map_err(|error| in_row(row, error))?;
+    }
+    // SAFETY: by contract.
+    let mut outcome = unsafe { Outcome::new(statuses, accepted, count)? };
+    let sent = sender.producer.send_records(
+        records,
+        &mut |row, error| outcome.refused(row, error),
+        &mut || true,
+    )?;
+    outcome.end(sent)
+}
 
-    use super::*;
-    use crate::batch::{tg_batch_columns, tg_batch_free};
-    use crate::broker::{TG_ALL_BROKERS, tg_broker_down};
-    use crate::consumer::{tg_consumer_fill_batch, tg_consumer_free};
-    use crate::producer::{
-        TG_PARTITION_ANY, tg_producer_close, tg_producer_flush, tg_producer_free,
-        tg_producer_in_flight,
-    };
-    use crate::testing::{TestBroker, WAIT_MS, in_child, last_error, wrong_argument};
-    use tg_status::{
-        TG_ERROR_ARGUMENT, TG_ERROR_CLOSED, TG_ERROR_FORKED, TG_ERROR_KAFKA, TG_ERROR_QUEUE_FULL,
-        TG_OK,
-    };
-
-    const ARENA: &[u8] = b"keyvalue";
-
-    fn columns(starts: &[u32], lengths: &[i32]) -> tg_producer_columns {
-        tg_producer_columns {
-            count: lengths.len(),
-            arena: tg_bytes::of(Some(ARENA)),
-            key_starts: ptr::null(),
-            key_lengths: ptr::null(),
-            value_starts: starts.as_ptr(),
-            value_lengths: lengths.as_ptr(),
+/// As tg_producer_send_columns(), with whole records: each has its topic, partition, headers and timestamp.
+///
+/// @param records `count` of them, as tg_producer_send() takes them.
+/// @return as tg_producer_send_columns(); TG_ERROR_ARGUMENT for what tg_producer_send() does not take, in whatever row, which the text
+///         names: nothing was sent then.
+///
+/// # Safety
+///
+/// `records` leads to `count` records whose pointers lead to what they say; `statuses` and `accepted` are as of tg_producer_send_columns().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tg_producer_send_records(
+    producer: *mut tg_producer,
+    records: *const tg_producer_record,
+    count: usize,
+    statuses: *mut i32,
+    accepted: *mut usize,
+) -> tg_status {
+    guard::call(|| {
+        let sender = sender(producer)?;
+        // SAFETY: by contract.
+        let records = unsafe { input::slice("records", records, count)? };
+        let mut rows = Vec::with_capacity(records.len());
+        for (row, record) in records.iter().enumerate() {
+            // SAFETY: by contract.
+            let whole = unsafe { whole(record) };
+            rows.push(whole.map_err(|error| in_row(row, error))?);
         }
-    }
-
-    fn send(
-        producer: *mut tg_producer,
-        columns: &tg_producer_columns,
-        statuses: &mut [i32],
-    ) -> (tg_status, usize) {
-        let mut accepted = 77;
-        // SAFETY: columns over arrays of their count, and as many statuses.
-        let status = unsafe {
-            let (statuses, accepted) = (statuses.as_mut_ptr(), &raw mut accepted);
-            tg_producer_send_columns(producer, c"t".as_ptr(), 0, columns, statuses, accepted)
-        };
-        (status, accepted)
-    }
-
-    /// What is in partition 0 of a topic: keys and values.
-    fn stored(broker: &TestBroker, topic: &CStr, count: usize) -> Vec<[Option<Vec<u8>>; 2]> {
-        let consumer = broker.consumer(topic);
-        let mut batch = ptr::null_mut();
-        // SAFETY: the address of a variable.
-        let status = unsafe { tg_consumer_fill_batch(consumer, WAIT_MS, count, &raw mut batch) };
-        assert_eq!(status, TG_OK, "{}", last_error());
-        let records = crate::batch::records(batch).unwrap();
-        let rows = records
+        let native = records
             .iter()
-            .map(|record| [record.key(), record.value()].map(|bytes| bytes.map(<[u8]>::to_vec)))
-            .collect();
-        tg_batch_free(batch);
-        tg_consumer_free(consumer);
-        rows
-    }
+            .zip(&rows)
+            .map(|(record, row)| ProducerRecord {
+                topic: row.0,
+                partition: wanted(record.partition),
+                key: row.1,
+                value: row.2,
+                headers: &row.3,
+                timestamp_ms: (record.timestamp_ms != TG_TIMESTAMP_NOW)
+                    .then_some(record.timestamp_ms),
+            });
+        // SAFETY: by contract.
+        unsafe { send_whole(&sender, native, count, statuses, accepted) }
+    })
+}
 
-    #[test]
-    fn a_consumed_batch_is_sent_on_from_its_columns() {
-        const COUNT: usize = 200;
-        let broker = TestBroker::new(&[(c"t", 1), (c"copy", 1)]);
-        let producer = broker.producer(&[]);
-        let texts: Vec<String> = (0..COUNT).map(|number| format!("value {number}")).collect();
-        let values: Vec<tg_bytes> = texts
-            .iter()
-            .enumerate()
-            .map(|(row, text)| tg_bytes::of((row % 7 != 0).then_some(text.as_bytes())))
-            .collect();
-        let keys: Vec<tg_bytes> = texts
-            .iter()
-            .enumerate()
-            .map(|(row, text)| tg_bytes::of((row % 3 != 0).then_some(&text.as_bytes()[..row % 6])))
-            .collect();
-        let mut accepted = 0;
-        // SAFETY: arrays of `COUNT` bytes each, the addresses of variables, and a batch's own columns.
-        unsafe {
-            let (keys, values) = (keys.as_ptr(), values.as_ptr());
-            let (topic, statuses) = (c"t".as_ptr(), ptr::null_mut());
-            let any = TG_PARTITION_ANY;
-            let sent = tg_producer_send_batch(
-                producer,
-                topic,
-                any,
-                keys,
-                values,
-                COUNT,
-                statuses,
-                &raw mut accepted,
-            );
-            assert_eq!((sent, accepted), (TG_OK, COUNT), "{}", last_error());
-            assert_eq!(tg_producer_flush(producer, WAIT_MS), TG_OK);
+/// Topic, key, value and headers.
+type Whole<'a> = (
+    &'a str,
+    Option<&'a [u8]>,
+    Option<&'a [u8]>,
+    Vec<HeaderRow<'a>>,
+);
 
-            let consumer = broker.consumer(c"t");
-            let mut batch = ptr::null_mut();
-            let filled = tg_consumer_fill_batch(consumer, WAIT_MS, COUNT, &raw mut batch);
-            assert_eq!(filled, TG_OK, "{}", last_error());
-            let mut read = std::mem::MaybeUninit::uninit();
-            assert_eq!(tg_batch_columns(batch, read.as_mut_ptr()), TG_OK);
-            let read = read.assume_init();
-            assert_eq!(read.count, COUNT);
-            for run in std::slice::from_raw_parts(read.runs, read.run_count) {
-                let rows = tg_producer_columns {
-                    count: run.count,
-                    arena: run.arena,
-                    key_starts: read.key_starts.add(run.first),
-                    key_lengths: read.key_lengths.add(run.first),
-                    value_starts: read.value_starts.add(run.first),
-                    value_lengths: read.value_lengths.add(run.first),
-                };
-                let (none, accepted) = (ptr::null_mut(), ptr::null_mut());
-                let sent = tg_producer_send_columns(
-                    producer,
-                    c"copy".as_ptr(),
-                    0,
-                    &raw const rows,
-                    none,
-                    accepted,
-                );
-                assert_eq!(sent, TG_OK, "{}", last_error());
-            }
-            tg_batch_free(batch);
-            tg_consumer_free(consumer);
-        }
-        assert_eq!(tg_producer_flush(producer, WAIT_MS), TG_OK);
-        tg_producer_free(producer);
-        let (first, copy) = (
-            stored(&broker, c"t", COUNT),
-            stored(&broker, c"copy", COUNT),
-        );
-        assert_eq!(first.len(), COUNT);
-        assert_eq!(first, copy);
-        assert_eq!(first[0], [None, None]);
-        assert_eq!(first[6], [None, Some(b"value 6".to_vec())]);
-        assert_eq!(first[12][0], None);
-        assert_eq!(first[13], [Some(b"v".to_vec()), Some(b"value 13".to_vec())]);
-    }
-
-    #[test]
-    fn lengths_that_are_none_are_refused_before_anything_is_sent() {
-        let broker = TestBroker::new(&[(c"t", 1)]);
-        let producer = broker.producer(&[]);
-        let wrong: [(&[u32], &[i32]); 7] = [
-            (&[0, 0], &[1, -2]),
-            (&[0, 0], &[1, i32::MIN]),
-            (&[0, 0], &[1, 9]),
-            (&[0, 8], &[1, 1]),
-            (&[0, u32::MAX], &[1, 1]),
-            (&[0, u32::MAX], &[1, i32::MAX]),
-            (&[0, 9], &[1, 0]),
-        ];
-        for (starts, lengths) in wrong {
-            let values = columns(starts, lengths);
-            let told = send(producer, &values, &mut [5, 5]);
-            assert_eq!(told.0, TG_ERROR_ARGUMENT, "{starts:?} {lengths:?}");
-            assert_eq!(wrong_argument(), "values");
-            assert!(last_error().contains("row 1"), "{}", last_error());
-            let good = columns(&[0, 0], &[1, 1]);
-            let keys = tg_producer_columns {
-                key_starts: starts.as_ptr(),
-                key_lengths: lengths.as_ptr(),
-                ..good
-            };
-            assert_eq!(send(producer, &keys, &mut [5, 5]).0, TG_ERROR_ARGUMENT);
-            assert_eq!(wrong_argument(), "keys");
-        }
-        // Null begins nowhere; an empty value may lie at the end.
-        let fine = columns(&[u32::MAX, 8], &[-1, 0]);
-        assert_eq!(
-            send(producer, &fine, &mut [5, 5]),
-            (TG_OK, 2),
-            "{}",
-            last_error()
-        );
-        assert_eq!(tg_producer_flush(producer, WAIT_MS), TG_OK);
-        tg_producer_free(producer);
-        let empty = Some(Vec::new());
-        assert_eq!(stored(&broker, c"t", 2), [[None, None], [None, empty]]);
-    }
-
-    #[test]
-    fn bad_input_is_told() {
-        let broker = TestBroker::new(&[(c"t", 1)]);
-        let producer = broker.producer(&[]);
-        let good = columns(&[0], &[1]);
-        let null_arena = tg_bytes {
-            data: ptr::null(),
-            length: 8,
-        };
-        let endless = tg_bytes {
-            length: usize::MAX,
-            ..good.arena
-        };
-        let wrong = [
-            (
-                "arena",
-                tg_producer_columns {
-                    arena: null_arena,
-                    ..good
-                },
-            ),
-            (
-                "arena",
-                tg_producer_columns {
-                    arena: endless,
-                    ..good
-                },
-            ),
-            (
-                "values",
-                tg_producer_columns {
-                    value_starts: ptr::null(),
-                    ..good
-                },
-            ),
-            (
-                "values",
-                tg_producer_columns {
-                    value_lengths: ptr::null(),
-                    ..good
-                },
-            ),
-            (
-                "values",
-                tg_producer_columns {
-                    count: usize::MAX,
-                    ..good
-                },
-            ),
-            (
-                "keys",
-                tg_producer_columns {
-                    key_lengths: good.value_lengths,
-                    ..good
-                },
-            ),
-        ];
-        for (argument, columns) in wrong {
-            assert_eq!(
-                send(producer, &columns, &mut [5]).0,
-                TG_ERROR_ARGUMENT,
-                "{argument}"
-            );
-            assert_eq!(wrong_argument(), argument);
-        }
-        // SAFETY: NULL, and arrays of the lengths that are told.
-        unsafe {
-            let (topic, none, number) = (c"t".as_ptr(), ptr::null_mut(), ptr::null_mut());
-            let columns = |topic, partition, columns| {
-                let told =
-                    tg_producer_send_columns(producer, topic, partition, columns, none, number);
-                assert_eq!(told, TG_ERROR_ARGUMENT);
-                wrong_argument()
-            };
-            assert_eq!(columns(ptr::null(), 0, &raw const good), "topic");
-            assert_eq!(columns(c"".as_ptr(), 0, &raw const good), "topic");
-            assert_eq!(columns(topic, -2, &raw const good), "partition");
-            assert_eq!(columns(topic, 0, ptr::null()), "columns");
-            let null = tg_bytes::of(None);
-            let broken = [
-                tg_bytes { length: 1, ..null },
-                tg_bytes {
-                    length: usize::MAX,
-                    ..good.arena
-                },
-            ];
-            for wrong in &broken {
-                let batch = |keys, values| {
-                    let told = tg_producer_send_batch(
-                        producer,
-                        topic,
-                        0,
-                        keys,
-                        values,
-                        1,
-                        ptr::null_mut(),
-                        ptr::null_mut(),
-                    );
-                    assert_eq!(told, TG_ERROR_ARGUMENT);
-                    wrong_argument()
-                };
-                assert_eq!(batch(wrong, &raw const null), "keys");
-                assert_eq!(batch(&raw const null, wrong), "values");
-                assert_eq!(batch(ptr::null(), ptr::null()), "values");
-            }
-            // Nothing to send is no error.
-            let nothing = tg_producer_send_batch(
-                producer,
-                topic,
-                0,
-                ptr::null(),
-                ptr::null(),
-                0,
-                ptr::null_mut(),
-                ptr::null_mut(),
-            );
-            assert_eq!(nothing, TG_OK, "{}", last_error());
-        }
-        assert_eq!(tg_producer_in_flight(producer), 0);
-        tg_producer_free(producer);
-        assert_eq!(send(producer, &good, &mut [5]).0, TG_ERROR_ARGUMENT);
-        assert_eq!(wrong_argument(), "producer");
-    }
-
-    #[test]
-    fn each_row_that_is_refused_is_told() {
-        let broker = TestBroker::new(&[(c"t", 1)]);
-        let producer = broker.producer(&[(c"message.max.bytes", c"1000")]);
-        let long = "x".repeat(2_000);
-        let values: Vec<tg_bytes> = (0..150)
-            .map(|row| {
-                tg_bytes::of(Some(
-                    &long.as_bytes()[..if row % 50 == 3 { 2_000 } else { 3 }],
-                ))
-            })
-            .collect();
-        let (mut statuses, mut accepted) = ([5; 150], 0);
-        // SAFETY: arrays of 150 elements, and the address of a variable.
-        let told = unsafe {
-            let (topic, statuses) = (c"t".as_ptr(), statuses.as_mut_ptr());
-            let accepted = &raw mut accepted;
-            tg_producer_send_batch(
-                producer,
-                topic,
-                0,
-                ptr::null(),
-                values.as_ptr(),
-                150,
-                statuses,
-                accepted,
-            )
-        };
-        assert_eq!((told, accepted), (TG_ERROR_KAFKA, 147));
-        assert!(
-            last_error().contains("MSG_SIZE_TOO_LARGE"),
-            "{}",
-            last_error()
-        );
-        for (row, status) in statuses.into_iter().enumerate() {
-            let expected = if row % 50 == 3 { TG_ERROR_KAFKA } else { TG_OK };
-            assert_eq!(status, expected as i32, "row {row}");
-        }
-        assert_eq!(tg_producer_flush(producer, WAIT_MS), TG_OK);
-        tg_producer_free(producer);
-        assert_eq!(stored(&broker, c"t", 147).len(), 147);
-    }
-
-    #[test]
-    fn what_is_behind_a_full_queue_is_refused() {
-        let broker = TestBroker::new(&[(c"t", 1)]);
-        assert_eq!(tg_broker_down(broker.0, TG_ALL_BROKERS), TG_OK);
-        let producer = broker.producer(&[
-            (c"queue.buffering.max.messages", c"70"),
-            (c"tidegate.queue.full.timeout.ms", c"20"),
-        ]);
-        let (starts, lengths) = ([3; 200], [5; 200]);
-        let mut statuses = [5; 200];
-        let told = send(producer, &columns(&starts, &lengths), &mut statuses);
-        assert_eq!(told, (TG_ERROR_QUEUE_FULL, 70));
-        assert_eq!(tg_producer_in_flight(producer), 70);
-        assert!(statuses[..70].iter().all(|status| *status == TG_OK as i32));
-        assert!(
-            statuses[70..]
-                .iter()
-                .all(|status| *status == TG_ERROR_QUEUE_FULL as i32)
-        );
-        tg_producer_close(producer, 0);
-        assert_eq!(tg_producer_in_flight(producer), 0);
-        let told = send(producer, &columns(&starts, &lengths), &mut statuses);
-        assert_eq!(told.0, TG_ERROR_CLOSED);
-        tg_producer_free(producer);
-    }
-
-    #[test]
-    fn a_forked_child_is_told() {
-        let broker = TestBroker::new(&[(c"t", 1)]);
-        let producer = broker.producer(&[]);
-        let good = columns(&[0], &[1]);
-        assert!(in_child(
-            || send(producer, &good, &mut [5]).0 == TG_ERROR_FORKED
-        ));
-        tg_producer_free(producer);
+/// # Safety
+///
+/// As of tg_producer_send().
+unsafe fn whole<'a>(record: &tg_producer_record) -> Result<Whole<'a>> {
+    // SAFETY: by contract.
+    unsafe {
+        Ok((
+            input::text("topic", record.topic)?,
+            bytes("key", record.key)?,
+            bytes("value", record.value)?,
+            headers(record)?,
+        ))
     }
 }

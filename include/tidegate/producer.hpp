@@ -107,13 +107,27 @@ public:
             return tg_producer_send_columns(producer_.get(), topic, partition, &columns, statuses, accepted);
         });
     }
-    /// Sends the rows of a run of a batch on, without a copy on this side.
+    /// Sends the rows of a run of a batch on, keys and values, without a copy on this side.
     Returned<SendOutcome> send_run(const char* topic, const Columns& batch, const tg_run& run, std::int32_t partition = TG_PARTITION_ANY) {
         const tg_columns& all = batch.raw();
         return send_columns(topic,
                             {run.count, run.arena, all.key_starts + run.first, all.key_lengths + run.first, all.value_starts + run.first,
-                             all.value_lengths + run.first},
+                             all.value_lengths + run.first, nullptr, nullptr, nullptr, nullptr},
                             partition);
+    }
+    /// Sends whole records, each to its topic and partition, with its headers and its timestamp.
+    Returned<SendOutcome> send_records(const std::vector<ProducerRecord>& records) {
+        std::vector<std::vector<tg_header>> headers;
+        headers.reserve(records.size());
+        std::vector<tg_producer_record> rows;
+        rows.reserve(records.size());
+        for (const ProducerRecord& record : records) {
+            headers.push_back(header_rows(record));
+            rows.push_back(row_of(record, headers.back()));
+        }
+        return sent_many(rows.size(), [&](std::int32_t* statuses, std::size_t* accepted) {
+            return tg_producer_send_records(producer_.get(), rows.data(), rows.size(), statuses, accepted);
+        });
     }
     /// Sends values that lie anywhere, with keys or, when `keys` is empty, without.
     Returned<SendOutcome> send_batch(const char* topic, const std::vector<std::optional<std::string_view>>& values,
@@ -187,14 +201,22 @@ private:
 
     using Send = tg_status (*)(tg_producer*, const tg_producer_record*, const tg_on_delivery*);
 
-    Returned<void> sent(Send function, const ProducerRecord& record, const tg_on_delivery* target) {
+    static std::vector<tg_header> header_rows(const ProducerRecord& record) {
         std::vector<tg_header> headers;
         headers.reserve(record.headers.size());
         for (const Header& header : record.headers) {
             headers.push_back({bytes(header.name), bytes(header.value)});
         }
-        const tg_producer_record raw = {record.topic,   record.partition, bytes(record.key),  bytes(record.value),
-                                        headers.data(), headers.size(),   record.timestamp_ms};
+        return headers;
+    }
+    static tg_producer_record row_of(const ProducerRecord& record, const std::vector<tg_header>& headers) noexcept {
+        return {record.topic,   record.partition, bytes(record.key),  bytes(record.value),
+                headers.data(), headers.size(),   record.timestamp_ms};
+    }
+
+    Returned<void> sent(Send function, const ProducerRecord& record, const tg_on_delivery* target) {
+        const std::vector<tg_header> headers = header_rows(record);
+        const tg_producer_record raw = row_of(record, headers);
         return detail::done(function(producer_.get(), &raw, target));
     }
 

@@ -1,11 +1,14 @@
-"""The installation, tested: headers under every standard, symbols, pkg-config, CMake, the static library, examples, docs/c.md."""
+"""The installation, tested: headers under every standard, symbols, pkg-config, CMake, the static library, examples, docs/c.md,
+Arrow, and the size."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +19,8 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 RUN_LIMIT_S = 120
 ADDRESS = "localhost:9092"
+SIZE_SLACK_MB = 0.15
+"""So much of a part's size is the compiler's version and the last changes."""
 
 FEATURES = {"mimalloc": [], "system": ["--no-default-features"]}
 """Which allocator the library brings, and what cargo is told for it."""
@@ -153,7 +158,7 @@ def examples(tree: Tree, folder: Path, counts: Counts) -> None:
         for source in sorted((ROOT / "ffi/examples").glob("*.c*")):
             program = folder / f"example_{source.name}"
             language = ["c++", "-std=c++17"] if source.suffix == ".cpp" else ["cc", "-std=c11", "-D_GNU_SOURCE"]
-            command = [*language, *WARNINGS, str(source), *tree.cflags(), *tree.libs(), "-o", str(program)]
+            command = [*language, *WARNINGS, str(source), *tree.cflags(), *tree.libs(), "-lpthread", "-o", str(program)]
             error = error_of(command) or error_of([str(program)], environment={"LD_LIBRARY_PATH": str(tree.libdir)})
             counts.add(f"example {source.name} with pkg-config", error)
     if shutil.which("cmake") is None:
@@ -169,7 +174,7 @@ def examples(tree: Tree, folder: Path, counts: Counts) -> None:
     error = error_of(configure) or error_of(["cmake", "--build", str(built)])
     counts.add("the examples are built with CMake", error)
     if error is None:
-        for name in ("consumer", "consumer_static", "consumer_cpp"):
+        for name in ("consumer", "consumer_static", "consumer_cpp", "process", "process_cpp"):
             counts.add(f"{name} of CMake runs", error_of([str(built / name)]))
 
 
@@ -202,9 +207,38 @@ def documents(tree: Tree, folder: Path, counts: Counts) -> None:
         running.communicate("\n", timeout=RUN_LIMIT_S)
 
 
+def arrow(tree: Tree, counts: Counts) -> None:
+    """A batch that the library exports is what pyarrow imports."""
+    what = "a batch exported by C is the same in pyarrow"
+    if importlib.util.find_spec("pyarrow") is None:
+        counts.skip(what, "pyarrow is not installed")
+        return
+    counts.add(what, error_of([sys.executable, str(HERE / "arrow_import.py"), str(tree.libdir / "libtidegate.so")]))
+
+
+def size(counts: Counts) -> None:
+    """Prints how large the shared library is and of what, and holds the table of docs/c.md against it."""
+    script = [sys.executable, str(ROOT / "tools/library_size.py"), str(TARGET / "release/libtidegate_ffi.a")]
+    made = subprocess.run(script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=RUN_LIMIT_S, check=False)
+    print(made.stdout, end="", flush=True)
+    if made.returncode != 0:
+        counts.add("the library's size is explained", f"exit code {made.returncode}")
+        return
+    rows = re.compile(r"^\| ([^|]+) \| ([\d.]+) \|$", flags=re.MULTILINE)
+    found = {part: float(size) for part, size in rows.findall(made.stdout)}
+    page = (ROOT / "docs/c.md").read_text(encoding="utf-8").partition("## How large it is")[2]
+    told = {part: float(size) for part, size in rows.findall(page)}
+    slack = {part: max(SIZE_SLACK_MB, 0.1 * size) for part, size in told.items()}
+    wrong = [part for part in found | told if abs(found.get(part, 0) - told.get(part, 0)) > slack.get(part, SIZE_SLACK_MB)]
+    error = f"docs/c.md says something else about {', '.join(wrong)}: write the table above there" if wrong else None
+    counts.add("the library's size is explained in docs/c.md", error)
+
+
 def run(tree: Tree, folder: Path, counts: Counts) -> None:
     headers(tree, folder, counts)
     symbols(tree, counts)
     static_library(tree, folder, counts)
     examples(tree, folder, counts)
     documents(tree, folder, counts)
+    arrow(tree, counts)
+    size(counts)

@@ -32,7 +32,16 @@ WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 PROGRAM_LIMIT_S = 600
 COMPILE_LIMIT_S = 300
 
-ON_A_CLUSTER = ("test_consumer", "test_rebalance", "test_producer", "test_epoll", "test_life", "test_cpp")
+ON_A_CLUSTER = (
+    "test_consumer",
+    "test_rebalance",
+    "test_producer",
+    "test_epoll",
+    "test_life",
+    "test_process",
+    "test_cpp",
+    "test_cpp_process",
+)
 """These run on a real Kafka, too."""
 
 LEAK_CHECK = ("--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite")
@@ -140,6 +149,7 @@ def sources() -> dict[str, list[Path]]:
     found["test_null"] = []
     # Both faces of the wrapper, with and without exceptions, in one program.
     found["test_cpp"] = [HERE / "test_cpp.cpp", HERE / "cpp_returning.cpp"]
+    found["test_cpp_process"] = [HERE / "test_cpp_process.cpp", HERE / "cpp_process_returning.cpp"]
     return found
 
 

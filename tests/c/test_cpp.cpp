@@ -1,14 +1,8 @@
 // The C++ wrapper with exceptions: ranges, ownership, callbacks that throw. On the embedded broker, and on a real Kafka where there is one.
-#include "check.hpp"
-
-#include <tidegate.hpp>
-
-#include <unistd.h>
+#include "world.hpp"
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
-#include <ctime>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -19,39 +13,12 @@ void returning_face();  // cpp_returning.cpp
 
 namespace {
 
-constexpr auto patience = 60s;
 constexpr int records_filled = 100;
 
 static_assert(!std::is_copy_constructible_v<tidegate::Consumer> && std::is_nothrow_move_constructible_v<tidegate::Consumer>);
 static_assert(!std::is_copy_constructible_v<tidegate::Batch> && std::is_nothrow_move_assignable_v<tidegate::Batch>);
 static_assert(!std::is_copy_constructible_v<tidegate::Producer> && std::is_move_constructible_v<tidegate::Producer>);
 static_assert(std::is_copy_constructible_v<tidegate::Config> && std::is_trivially_copyable_v<tidegate::Record>);
-
-std::optional<tidegate::Broker> broker;
-
-const tidegate::Config& cluster() {
-    static const tidegate::Config config = [] {
-        const char* real = std::getenv("TIDEGATE_TEST_BOOTSTRAP");
-        return tidegate::Config{{"bootstrap.servers", real != nullptr && *real != '\0' ? real : broker.emplace().bootstrap_servers()}};
-    }();
-    return config;
-}
-
-std::string name() {
-    static int names = 0;
-    return "cpp-" + std::to_string(getpid()) + "-" + std::to_string(std::time(nullptr)) + "-" + std::to_string(++names);
-}
-
-std::string topic(int partitions) {
-    std::string made = name();
-    cluster();
-    if (broker) {
-        broker->create_topic(made, partitions);
-    } else {
-        CHECK(tidegate::Admin(cluster()).create_topics({{made, partitions}}, patience).is_complete());
-    }
-    return made;
-}
 
 // A topic with records "0", "1", ... in partition 0, made once.
 const std::string& filled() {
@@ -457,32 +424,7 @@ void topics_are_listed() {
     }
 }
 
-int passed = 0, failed = 0;
-
-void run(const char* name, void (*test)()) {
-    if (const char* only = std::getenv("ONLY"); only != nullptr && std::strstr(name, only) == nullptr) {
-        return;
-    }
-    std::printf("test %s\n", name);
-    std::fflush(stdout);
-    std::string problem;
-    try {
-        test();
-    } catch (const check::Failure& failure) {
-        problem = failure.text;
-    } catch (const std::exception& error) {
-        problem = std::string("  an exception: ") + error.what();
-    }
-    (problem.empty() ? passed : failed) += 1;
-    if (!problem.empty()) {
-        std::printf("%s\n  FAILED: %s\n", problem.c_str(), name);
-    }
-    std::fflush(stdout);
-}
-
 }  // namespace
-
-#define RUN(test) run(#test, test)
 
 int main() {
     RUN(batches_are_ranges_of_records);
@@ -502,7 +444,5 @@ int main() {
     RUN(tokens_come_from_a_callable);
     RUN(topics_are_listed);
     RUN(returning_face);
-    broker.reset();
-    std::printf("%d passed, %d failed, 0 skipped\n", passed, failed);
-    return failed == 0 ? 0 : 1;
+    return finish();
 }

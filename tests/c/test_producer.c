@@ -112,7 +112,12 @@ static void columns_are_sent_as_they_are(void) {
     tg_producer *producer = world_producer(NULL);
     const uint32_t key_starts[] = {0, 1, 0}, value_starts[] = {3, 0, 6};
     const int32_t key_lengths[] = {1, 2, -1}, value_lengths[] = {3, -1, 0};
-    const tg_producer_columns columns = {3, bytes_of("abcdef"), key_starts, key_lengths, value_starts, value_lengths};
+    const tg_producer_columns columns = {.count = 3,
+                                         .arena = bytes_of("abcdef"),
+                                         .key_starts = key_starts,
+                                         .key_lengths = key_lengths,
+                                         .value_starts = value_starts,
+                                         .value_lengths = value_lengths};
     int32_t statuses[3] = {-1, -1, -1};
     size_t accepted = 0;
     CHECK_OK(tg_producer_send_columns(producer, topic, 0, &columns, statuses, &accepted));
@@ -135,8 +140,13 @@ static void columns_are_sent_as_they_are(void) {
     CHECK_OK(tg_batch_columns(batch, &read));
     for (size_t r = 0; r < read.run_count; ++r) {
         const tg_run *run = &read.runs[r];
-        const tg_producer_columns rows = {run->count, run->arena, read.key_starts + run->first, read.key_lengths + run->first,
-                                          read.value_starts + run->first, read.value_lengths + run->first};
+        const tg_producer_columns rows = {.count = run->count,
+                                          .arena = run->arena,
+                                          .key_starts = read.key_starts + run->first,
+                                          .key_lengths = read.key_lengths + run->first,
+                                          .value_starts = read.value_starts + run->first,
+                                          .value_lengths = read.value_lengths + run->first,
+                                          .timestamps_ms = read.timestamps_ms + run->first};
         CHECK_OK(tg_producer_send_columns(producer, copies, 0, &rows, NULL, NULL));
     }
     CHECK_OK(tg_batch_free(batch));
@@ -154,17 +164,103 @@ static void columns_are_sent_as_they_are(void) {
     CHECK_OK(tg_producer_free(producer));
 }
 
+/* Value, partition, timestamp and the first header's value of the rows of a topic, in the order of their values. */
+static void check_rows(const char *topic, const char *const *values, const int32_t *partitions, const int64_t *times,
+                       const char *const *headers, size_t count) {
+    tg_consumer *consumer = world_consumer(SETTINGS("auto.offset.reset", "earliest"));
+    const tg_topic_partition starts[] = {{topic, 0, 0}, {topic, 1, 0}};
+    CHECK_OK(tg_consumer_assign(consumer, starts, 2));
+    tg_batch *batch;
+    CHECK_OK(tg_consumer_fill_batch(consumer, PATIENCE_MS, count, &batch));
+    CHECK_EQUAL(tg_batch_count(batch), count);
+    for (size_t row = 0; row < count; ++row) {
+        tg_record record;
+        CHECK_OK(tg_batch_record(batch, row, &record));
+        size_t sent = 0;
+        while (sent + 1 < count && memcmp(record.value.data, values[sent], 1) != 0) {
+            sent += 1;
+        }
+        CHECK_BYTES(record.value, values[sent]);
+        CHECK_EQUAL(record.partition, partitions[sent]);
+        CHECK_EQUAL(record.timestamp_ms, times[sent]);
+        tg_header header = {{NULL, 0}, {NULL, 0}};
+        tg_header_next(&record.headers, &header);
+        CHECK_BYTES(header.value, headers[sent]);
+    }
+    CHECK_OK(tg_batch_free(batch));
+    CHECK_OK(tg_consumer_free(consumer));
+}
+
+static void rows_carry_headers_timestamps_and_partitions(void) {
+    char topic[64];
+    world_topic(topic, 2);
+    tg_producer *producer = world_producer(NULL);
+    const char *const values[] = {"a", "b", "c"};
+    const int64_t times[] = {1700000000000, 1700000000001, 1700000000002};
+    const int32_t partitions[] = {1, 0, 1};
+    const char *const headers[] = {"first", NULL, "third"};
+    /* From columns. */
+    const uint32_t starts[] = {0, 1, 2}, counts[] = {1, 0, 2};
+    const int32_t lengths[] = {1, 1, 1};
+    const tg_header flat[] = {
+        {bytes_of("h"), bytes_of("first")}, {bytes_of("h"), bytes_of("third")}, {bytes_of("i"), bytes_of(NULL)}};
+    const tg_producer_columns columns = {.count = 3,
+                                         .arena = bytes_of("abc"),
+                                         .value_starts = starts,
+                                         .value_lengths = lengths,
+                                         .timestamps_ms = times,
+                                         .partitions = partitions,
+                                         .header_counts = counts,
+                                         .headers = flat};
+    size_t accepted;
+    CHECK_OK(tg_producer_send_columns(producer, topic, TG_PARTITION_ANY, &columns, NULL, &accepted));
+    CHECK_EQUAL(accepted, 3);
+    CHECK_OK(tg_producer_flush(producer, PATIENCE_MS));
+    check_rows(topic, values, partitions, times, headers, 3);
+
+    /* Whole ones, to another topic. */
+    char other[64];
+    world_topic(other, 2);
+    tg_producer_record records[3];
+    for (int i = 0; i < 3; ++i) {
+        records[i] = record_of(other, partitions[i], NULL, values[i]);
+        records[i].timestamp_ms = times[i];
+        records[i].headers = &flat[i == 0 ? 0 : 1];
+        records[i].header_count = i == 1 ? 0 : 1;
+    }
+    int32_t statuses[3] = {-1, -1, -1};
+    CHECK_OK(tg_producer_send_records(producer, records, 3, statuses, &accepted));
+    CHECK_EQUAL(accepted, 3);
+    CHECK_EQUAL(statuses[0] + statuses[1] + statuses[2], TG_OK);
+    CHECK_OK(tg_producer_flush(producer, PATIENCE_MS));
+    check_rows(other, values, partitions, times, headers, 3);
+
+    /* One wrong row keeps all back, and is named. */
+    records[2].timestamp_ms = -9;
+    CHECK_STATUS(tg_producer_send_records(producer, records, 3, NULL, NULL), TG_ERROR_ARGUMENT);
+    CHECK_ARGUMENT("timestamp_ms");
+    CHECK(strstr(tg_last_error()->message, "row 2") != NULL);
+    records[2].timestamp_ms = times[2];
+    records[1].topic = NULL;
+    CHECK_STATUS(tg_producer_send_records(producer, records, 3, NULL, NULL), TG_ERROR_ARGUMENT);
+    CHECK_ARGUMENT("topic");
+    CHECK(strstr(tg_last_error()->message, "row 1") != NULL);
+    CHECK_STATUS(tg_producer_send_records(producer, NULL, 3, NULL, NULL), TG_ERROR_ARGUMENT);
+    CHECK_EQUAL(tg_producer_in_flight(producer), 0);
+    CHECK_OK(tg_producer_free(producer));
+}
+
 static void wrong_columns_send_nothing(void) {
     tg_producer *producer = world_producer(NULL);
     const uint32_t starts[] = {0, 4};
     const int32_t beyond[] = {1, 3}, negative[] = {1, -2};
     size_t accepted = 7;
-    const tg_producer_columns one = {2, bytes_of("abcdef"), NULL, NULL, starts, beyond};
+    const tg_producer_columns one = {.count = 2, .arena = bytes_of("abcdef"), .value_starts = starts, .value_lengths = beyond};
     CHECK_STATUS(tg_producer_send_columns(producer, "t", 0, &one, NULL, &accepted), TG_ERROR_ARGUMENT);
     CHECK_ARGUMENT("values");
-    const tg_producer_columns two = {2, bytes_of("abcdef"), NULL, NULL, starts, negative};
+    const tg_producer_columns two = {.count = 2, .arena = bytes_of("abcdef"), .value_starts = starts, .value_lengths = negative};
     CHECK_STATUS(tg_producer_send_columns(producer, "t", 0, &two, NULL, &accepted), TG_ERROR_ARGUMENT);
-    const tg_producer_columns three = {SIZE_MAX, bytes_of("abcdef"), NULL, NULL, starts, beyond};
+    const tg_producer_columns three = {.count = SIZE_MAX, .arena = bytes_of("abcdef"), .value_starts = starts, .value_lengths = beyond};
     CHECK_STATUS(tg_producer_send_columns(producer, "t", 0, &three, NULL, &accepted), TG_ERROR_ARGUMENT);
     CHECK_STATUS(tg_producer_send_columns(producer, NULL, 0, &one, NULL, &accepted), TG_ERROR_ARGUMENT);
     const tg_bytes null_with_length = {NULL, 3};
@@ -326,6 +422,7 @@ int main(void) {
     RUN(a_callback_may_call_the_library);
     RUN(reports_can_be_polled);
     RUN(columns_are_sent_as_they_are);
+    RUN(rows_carry_headers_timestamps_and_partitions);
     RUN(wrong_columns_send_nothing);
     RUN(a_refused_record_has_no_report);
     RUN(a_full_queue_is_told_and_purged_records_are_reported);

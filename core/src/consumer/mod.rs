@@ -607,8 +607,17 @@ impl Consumer {
         self.shared.is_closing() || *self.closed.lock()
     }
 
+    /// Whether this is the process that made the consumer: for what is built on one and waits by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`] in a child forked after that.
+    pub fn in_its_process(&self) -> Result<()> {
+        self.fork.check(WHAT)
+    }
+
     pub(crate) fn open(&self) -> Result<()> {
-        self.fork.check(WHAT)?;
+        self.in_its_process()?;
         if self.is_closed() && self.telling.load(Ordering::SeqCst) == 0 {
             return Err(Error::Closed { what: WHAT });
         }
