@@ -127,6 +127,7 @@ impl Dispatcher {
                 topic.clone(),
                 consumer.group_id().unwrap_or_default().to_string(),
                 consumer.clock(),
+                options.order,
             ))),
             OnFailure::Stop | OnFailure::Skip => None,
         };
@@ -251,6 +252,7 @@ impl Dispatcher {
         }
         if !effects.letters.is_empty() || !effects.lines.is_empty() {
             self.settled.notify_all();
+            self.take_letters(&mut effects);
             MutexGuard::unlocked(state, || self.carry_out(effects));
         }
     }
@@ -270,6 +272,7 @@ impl Dispatcher {
         if let Some(error) = effects.end.take() {
             self.fail_locked(error);
         }
+        self.take_letters(&mut effects);
         self.work.notify_all();
         self.room.notify_one();
         self.settled.notify_all();
@@ -277,14 +280,24 @@ impl Dispatcher {
         self.carry_out(effects);
     }
 
+    /// Under the lock: the next record of a key may fail on another thread as soon as it is let go.
+    fn take_letters(&self, effects: &mut Effects) {
+        if let Some(way) = self
+            .letters
+            .as_ref()
+            .filter(|_| !effects.letters.is_empty())
+        {
+            way.take_in(effects.letters.drain(..));
+            effects.sends = true;
+        }
+    }
+
     fn carry_out(&self, effects: Effects) {
         for line in effects.lines {
             log::warn(format_args!("{line}"));
         }
-        if let Some(way) = &self.letters {
-            for letter in effects.letters {
-                way.send(&self.me, letter);
-            }
+        if effects.sends {
+            self.pump_letters();
         }
     }
 
@@ -455,6 +468,14 @@ impl Dispatcher {
             self.room.wait_for(&mut state, LOOK);
             MutexGuard::unlocked(&mut state, || self.pump_letters());
         }
+    }
+
+    /// How often copies were refused.
+    #[cfg(test)]
+    pub(super) fn refusals(&self) -> u64 {
+        self.letters
+            .as_ref()
+            .map_or(0, |letters| letters.refusals())
     }
 
     fn pump_letters(&self) {
