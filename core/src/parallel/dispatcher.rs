@@ -52,7 +52,8 @@ pub enum Outcome {
         /// Not before so much time, whatever the backoff says (a server's Retry-After).
         retry_after: Option<Duration>,
     },
-    /// Neither done nor failed: the application is ending. It comes again after a restart.
+    /// Neither done nor failed: the application is ending. It comes again with the next assignment of its partition, and what is in
+    /// order behind it waits for that.
     Unfinished,
 }
 

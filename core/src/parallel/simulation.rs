@@ -375,7 +375,8 @@ impl Simulation {
     #[cfg(test)]
     pub(crate) fn send_commit(&mut self) -> (RequestId, Vec<CommitOffset>) {
         let map_bytes = self.options.offset_map_bytes;
-        let (offsets, left_out) = self.assignment.uncommitted(None, map_bytes);
+        let (mut offsets, left_out) = self.assignment.uncommitted(None, map_bytes);
+        offsets.sort_unstable_by_key(|offset| offset.topic_partition.partition);
         self.maps_left_out += left_out;
         self.requests += 1;
         (RequestId(self.requests), offsets)

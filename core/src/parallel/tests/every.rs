@@ -176,7 +176,7 @@ fn every_interleaving_of_rebalances_and_commits() {
         records: &[&[1, 1], &[1]],
         failures: false,
         depth: 8,
-        at_least: 40_000,
+        at_least: 25_000,
     }
     .run();
 }
