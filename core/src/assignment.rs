@@ -167,6 +167,16 @@ impl Assignment {
         self.held.get(partition).map(|held| &held.cell)
     }
 
+    /// From which request on answers count, and what is known to be committed.
+    #[cfg(test)]
+    pub(crate) fn known(
+        &self,
+        partition: &TopicPartition,
+    ) -> Option<(RequestId, Option<&Committed>)> {
+        let held = self.held.get(partition)?;
+        Some((held.since, held.committed.as_ref()))
+    }
+
     pub(crate) fn cells(&self) -> impl Iterator<Item = &Arc<PartitionCell>> {
         self.held.values().map(|held| &held.cell)
     }

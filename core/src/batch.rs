@@ -429,6 +429,11 @@ impl RecordBatch {
         row >= self.len() || !self.data.run_of(self.start + row).cell.is_live()
     }
 
+    /// True when finishing the record counts for nothing any more: its partition is not being revoked, it is gone.
+    pub(crate) fn is_gone(&self, row: usize) -> bool {
+        row >= self.len() || self.data.run_of(self.start + row).cell.state() == CellState::Closed
+    }
+
     /// Notes that all records of the batch are finished, so that they may be committed; doing so twice is harmless.
     ///
     /// # Errors

@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from ledger import start_service
+from programs import build_program
 
 import tidegate
-from harness.jars import REPOSITORY
 from harness.kafka import KafkaCluster
 from harness.proc import Child
 
@@ -66,11 +65,7 @@ def backlog(kafka: KafkaCluster, name: str, value_bytes: int, total_bytes: int, 
 @pytest.fixture(scope="module")
 def stall_program() -> Path:
     """The Rust program, built if it is not there or older than its sources."""
-    command = ["cargo", "build", "--release", "--locked", "--package", "tidegate-tests", "--bin", "stall"]
-    built = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr[-4000:]
-    target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
-    return target / "release" / "stall"
+    return build_program("stall")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::consumer::Consumer;
 use crate::error::{Error, Result};
 use crate::log;
-use crate::parallel::engine::{Effects, Engine, Letter};
+use crate::parallel::engine::{Effects, Engine};
 use crate::parallel::ledger::Ledger;
 use crate::parallel::letters::Letters;
 use crate::parallel::outputs::Output;
@@ -56,7 +56,8 @@ pub enum Outcome {
         /// Not before so much time, whatever the backoff says (a server's Retry-After).
         retry_after: Option<Duration>,
     },
-    /// Neither done nor failed: the application is ending. It comes again after a restart.
+    /// Neither done nor failed: the application is ending. It comes again with the next assignment of its partition, and what is in
+    /// order behind it waits for that.
     Unfinished,
 }
 
@@ -156,6 +157,7 @@ impl Dispatcher {
                 topic.clone(),
                 consumer.group_id().unwrap_or_default().to_string(),
                 consumer.clock(),
+                options.order,
             ))),
             OnFailure::Stop | OnFailure::Skip => None,
         };
@@ -290,6 +292,7 @@ impl Dispatcher {
         }
         if !effects.letters.is_empty() || !effects.lines.is_empty() {
             self.settled.notify_all();
+            self.take_letters(state, &mut effects);
             MutexGuard::unlocked(state, || self.carry_out(effects));
         }
     }
@@ -302,13 +305,14 @@ impl Dispatcher {
     }
 
     /// Tells whoever waits for what has just been settled, and does what is not for under the lock.
-    fn after(&self, state: MutexGuard<'_, Engine>, mut effects: Effects) {
+    fn after(&self, mut state: MutexGuard<'_, Engine>, mut effects: Effects) {
         if state.ledger().in_flight == 0 {
             self.consumer.shared().set_engaged(false);
         }
         if let Some(error) = effects.end.take() {
             self.fail_locked(error);
         }
+        self.take_letters(&mut state, &mut effects);
         self.work.notify_all();
         self.room.notify_one();
         self.settled.notify_all();
@@ -324,24 +328,34 @@ impl Dispatcher {
         }
     }
 
+    /// Under the lock: the next record of a key may fail on another thread as soon as it is let go.
+    fn take_letters(&self, state: &mut Engine, effects: &mut Effects) {
+        let Some(way) = self
+            .letters
+            .as_ref()
+            .filter(|_| !effects.letters.is_empty())
+        else {
+            return;
+        };
+        if self.transactions.is_some() {
+            for letter in effects.letters.drain(..) {
+                if let Some(copy) = way.copy(&letter) {
+                    state.copied(letter, copy);
+                }
+            }
+            self.note_pending(state);
+        } else {
+            way.take_in(effects.letters.drain(..));
+            effects.sends = true;
+        }
+    }
+
     fn carry_out(&self, effects: Effects) {
         for line in effects.lines {
             log::warn(format_args!("{line}"));
         }
-        if let Some(way) = &self.letters
-            && self.transactions.is_some()
-        {
-            let copied = |letter: Letter| way.copy(&letter).map(|copy| (letter, copy));
-            let copies: Vec<_> = effects.letters.into_iter().filter_map(copied).collect();
-            let mut state = self.state.lock();
-            for (letter, copy) in copies {
-                state.copied(letter, copy);
-            }
-            self.note_pending(&state);
-        } else if let Some(way) = &self.letters {
-            for letter in effects.letters {
-                way.send(&self.me, letter);
-            }
+        if effects.sends {
+            self.pump_letters();
         }
     }
 
@@ -523,6 +537,14 @@ impl Dispatcher {
             self.room.wait_for(&mut state, LOOK);
             MutexGuard::unlocked(&mut state, || self.pump_letters());
         }
+    }
+
+    /// How often copies were refused.
+    #[cfg(test)]
+    pub(super) fn refusals(&self) -> u64 {
+        self.letters
+            .as_ref()
+            .map_or(0, |letters| letters.refusals())
     }
 
     fn pump_letters(&self) {

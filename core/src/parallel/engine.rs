@@ -46,6 +46,8 @@ pub(crate) type Letter = (Ticket, Work, Reason);
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) letters: Vec<Letter>,
+    /// There were some, which wait to be sent.
+    pub(crate) sends: bool,
     /// Lines for the log.
     pub(crate) lines: Vec<String>,
     /// What ends the processing.

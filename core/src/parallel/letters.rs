@@ -1,6 +1,12 @@
 //! The way to the dead-letter topic: a record is finished only when the broker has confirmed its copy, and a copy that is refused is
-//! sent again for as long as the process lives.
+//! sent again for as long as the process has its partition.
+//!
+//! Copies of what is in order go one after the other, the next one when the one before is confirmed, so that they are in order, too,
+//! when some of them are refused. [`Letters::take_in`] is called under the dispatcher's lock, where their order is known; nothing else is,
+//! and no lock of this module is held while something is sent or told.
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +15,7 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::log;
+use crate::parallel::Order;
 use crate::parallel::dispatcher::Dispatcher;
 use crate::parallel::engine::{Letter, Reason};
 use crate::parallel::outputs::Output;
@@ -18,6 +25,10 @@ use crate::record::Record;
 /// The pause before a copy that was refused is sent again, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What stays in order: a partition, or a key of it.
+type Group = (Arc<str>, i32, Option<Vec<u8>>);
+
 /// One dead-letter topic.
 pub(crate) struct Letters {
     producer: Producer,
@@ -25,14 +36,38 @@ pub(crate) struct Letters {
     group: String,
     /// What the times of failures are on.
     clock: Arc<dyn Clock>,
-    waiting: Mutex<Vec<Waiting>>,
+    order: Order,
+    copies: Mutex<Copies>,
+    /// The log has said so, and nothing was confirmed since.
+    is_refusing: AtomicBool,
 }
 
-/// A copy that waits to be sent again.
+/// Copies that are not on their way.
+#[derive(Default)]
+struct Copies {
+    /// To be sent now.
+    ready: VecDeque<Waiting>,
+    /// Refused, and not sent again before their time.
+    refused: Vec<Waiting>,
+    /// By what stays in order, what comes after the copy that is ready, on its way or refused.
+    behind: HashMap<Group, VecDeque<Letter>>,
+}
+
+/// A copy that waits to be sent.
 struct Waiting {
     due: Instant,
     refusals: u32,
     letter: Letter,
+}
+
+impl Waiting {
+    fn now(letter: Letter) -> Waiting {
+        Waiting {
+            due: Instant::now(),
+            refusals: 0,
+            letter,
+        }
+    }
 }
 
 impl Letters {
@@ -41,30 +76,83 @@ impl Letters {
         topic: String,
         group: String,
         clock: Arc<dyn Clock>,
+        order: Order,
     ) -> Letters {
         Letters {
             producer,
             topic,
             group,
             clock,
-            waiting: Mutex::new(Vec::new()),
+            order,
+            copies: Mutex::default(),
+            is_refusing: AtomicBool::new(false),
         }
     }
 
-    /// Sends a copy; the dispatcher hears when it is confirmed. Never waits.
-    pub(crate) fn send(self: &Arc<Self>, dispatcher: &Weak<Dispatcher>, letter: Letter) {
-        self.try_send(dispatcher, letter, 0);
+    /// What the record of a copy is in order with.
+    fn group_of(&self, letter: &Letter) -> Option<Group> {
+        let record = letter.1.batch.get(letter.1.row)?;
+        let key = match self.order {
+            Order::None => return None,
+            Order::Partition => None,
+            Order::Key => Some(record.key()?.to_vec()),
+        };
+        Some((Arc::clone(record.topic_shared()), record.partition(), key))
     }
 
-    /// Sends again what was refused and has waited long enough.
+    /// Takes copies to be sent, in the order of their records; [`Letters::pump`] sends them.
+    pub(crate) fn take_in(&self, letters: impl IntoIterator<Item = Letter>) {
+        let mut copies = self.copies.lock();
+        for letter in letters {
+            let group = self.group_of(&letter);
+            match group
+                .as_ref()
+                .and_then(|group| copies.behind.get_mut(group))
+            {
+                Some(behind) => behind.push_back(letter),
+                None => {
+                    copies.ready.push_back(Waiting::now(letter));
+                    if let Some(group) = group {
+                        copies.behind.insert(group, VecDeque::new());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends what is ready, and again what was refused and has waited long enough. Never waits.
     pub(crate) fn pump(self: &Arc<Self>, dispatcher: &Weak<Dispatcher>) {
         let now = Instant::now();
-        let due: Vec<Waiting> = {
-            let mut waiting = self.waiting.lock();
-            waiting.extract_if(.., |copy| copy.due <= now).collect()
-        };
-        for copy in due {
-            self.try_send(dispatcher, copy.letter, copy.refusals);
+        {
+            let mut copies = self.copies.lock();
+            let Copies { ready, refused, .. } = &mut *copies;
+            ready.extend(refused.extract_if(.., |copy| copy.due <= now));
+        }
+        loop {
+            // Not in the loop's head, where it would be held.
+            let next = self.copies.lock().ready.pop_front();
+            let Some(copy) = next else {
+                return;
+            };
+            match copy.letter.1.batch.is_gone(copy.letter.1.row) {
+                // Whoever has the partition now handles the record again, and makes its copy.
+                true => self.settled(dispatcher, &copy.letter),
+                false => self.try_send(dispatcher, copy.letter, copy.refusals),
+            }
+        }
+    }
+
+    /// A copy is confirmed, or not wanted any more: the record is settled, and the next one in order is ready.
+    fn settled(&self, dispatcher: &Weak<Dispatcher>, letter: &Letter) {
+        if let Some(group) = self.group_of(letter) {
+            let mut copies = self.copies.lock();
+            match copies.behind.get_mut(&group).map(VecDeque::pop_front) {
+                Some(Some(next)) => copies.ready.push_back(Waiting::now(next)),
+                _ => drop(copies.behind.remove(&group)),
+            }
+        }
+        if let Some(dispatcher) = dispatcher.upgrade() {
+            dispatcher.dead_lettered(letter.0);
         }
     }
 
@@ -81,7 +169,7 @@ impl Letters {
     }
 
     fn try_send(self: &Arc<Self>, dispatcher: &Weak<Dispatcher>, letter: Letter, refusals: u32) {
-        let (ticket, work, reason) = &letter;
+        let (_, work, reason) = &letter;
         let Some(record) = work.batch.get(work.row) else {
             return;
         };
@@ -102,15 +190,14 @@ impl Letters {
         let mut copy = ProducerRecord::new(&self.topic).headers(&headers);
         copy.key = record.key();
         copy.value = record.value();
-        let ticket = *ticket;
         let (way, told, again) = (Arc::clone(self), Weak::clone(dispatcher), letter.clone());
         let sent = self.producer.try_send_with(
             &copy,
             Box::new(move |report| match report {
                 Ok(_) => {
-                    if let Some(dispatcher) = told.upgrade() {
-                        dispatcher.dead_lettered(ticket);
-                    }
+                    way.is_refusing.store(false, Ordering::Relaxed);
+                    way.settled(&told, &again);
+                    way.pump(&told);
                 }
                 Err(error) => way.refused(again, refusals, &error),
             }),
@@ -120,19 +207,27 @@ impl Letters {
         }
     }
 
+    /// How often the copies that wait to be sent again were refused.
+    #[cfg(test)]
+    pub(super) fn refusals(&self) -> u64 {
+        let copies = self.copies.lock();
+        let waiting = copies.refused.iter().chain(&copies.ready);
+        waiting.map(|copy| u64::from(copy.refusals)).sum()
+    }
+
     fn refused(&self, letter: Letter, refusals: u32, error: &Error) {
-        if refusals == 0 {
+        if !self.is_refusing.swap(true, Ordering::Relaxed) {
             log::warn(format_args!(
-                "the dead-letter topic {} refuses a record, which stays unfinished and is sent again: {error}",
+                "the dead-letter topic {} refuses records, which stay unfinished and are sent again: {error}",
                 self.topic
             ));
         }
         let pause = FIRST_PAUSE
             .saturating_mul(1_u32.checked_shl(refusals).unwrap_or(u32::MAX))
             .min(LONGEST_PAUSE);
-        self.waiting.lock().push(Waiting {
+        self.copies.lock().refused.push(Waiting {
             due: Instant::now() + pause,
-            refusals: refusals + 1,
+            refusals: refusals.saturating_add(1),
             letter,
         });
     }

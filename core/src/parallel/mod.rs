@@ -5,6 +5,7 @@
 //! it and fetches; [`Consumer::process`](Consumer::process) runs Rust handlers on threads, and the other faces run theirs. Nothing here
 //! fetches or commits: records come as leased batches, and acknowledging them is what the poller commits.
 
+mod desk;
 mod dispatcher;
 mod engine;
 mod exactly_once;

@@ -95,6 +95,30 @@ impl Works {
         })
     }
 
+    /// One of them.
+    pub(super) fn at(&self, index: usize) -> Option<(Ticket, Option<Record<'_>>)> {
+        let item = self.items.get(index)?;
+        let batch = &self.batches[item.batch as usize].1;
+        Some((item.ticket, batch.get(item.row as usize)))
+    }
+
+    /// One of them, with a handle of its own.
+    pub(super) fn owned_at(&self, index: usize) -> Option<Work> {
+        let item = self.items.get(index)?;
+        Some(Work {
+            ticket: item.ticket,
+            batch: self.batches[item.batch as usize].1.clone(),
+            row: item.row as usize,
+            attempts: item.attempts,
+        })
+    }
+
+    /// The same as another, in the memory that is there.
+    pub(super) fn copy_from(&mut self, other: &Works) {
+        self.batches.clone_from(&other.batches);
+        self.items.clone_from(&other.items);
+    }
+
     /// Forgets them, and keeps the memory.
     pub fn clear(&mut self) {
         self.batches.clear();
@@ -192,6 +216,8 @@ pub(super) struct Lane {
     pub(super) waiting: u32,
     /// Nothing more of it is handed out: too much of it went to the dead-letter topic.
     pub(super) stopped: bool,
+    /// Shards of which a record was given back: nothing more of them is handed out, as it would pass that record.
+    pub(super) held: Vec<u32>,
     /// Its latest assignment.
     pub(super) cell: Arc<PartitionCell>,
 }
@@ -223,6 +249,6 @@ pub(crate) enum Answer {
     DeadLetter,
     /// Handled: it waits for the transaction of its outputs, and its shard goes on.
     Finish,
-    /// Neither done nor failed: it is given back and comes again after a restart.
+    /// Neither done nor failed: it is given back and comes again with the next assignment, before what is in order behind it.
     Return,
 }

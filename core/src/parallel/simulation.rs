@@ -414,6 +414,20 @@ impl Simulation {
         }
     }
 
+    /// Of which records the dead-letter topic has confirmed a copy, or is to get one.
+    #[cfg(test)]
+    pub(crate) fn pending_letters(&self) -> std::collections::BTreeSet<(i32, i64)> {
+        let pending = self.pending.iter().filter_map(|letter| {
+            let record = letter.1.batch.get(letter.1.row)?;
+            Some((record.partition(), record.offset()))
+        });
+        let sent = self
+            .sent
+            .iter()
+            .map(|letter| (letter.partition, letter.offset));
+        pending.chain(sent).collect()
+    }
+
     /// What the dead-letter topic has confirmed.
     #[must_use]
     pub fn dead_letters(&self) -> &[DeadLetter] {
@@ -442,6 +456,59 @@ impl Simulation {
                 .insert(offset.topic_partition.partition, offset);
         }
         !self.answers_lost
+    }
+
+    /// Sends a commit of what is done: what the broker hears of later, or never.
+    #[cfg(test)]
+    pub(crate) fn send_commit(&mut self) -> (RequestId, Vec<CommitOffset>) {
+        let map_bytes = self.options.offset_map_bytes;
+        let (mut offsets, left_out) = self.assignment.uncommitted(None, map_bytes);
+        offsets.sort_unstable_by_key(|offset| offset.topic_partition.partition);
+        self.maps_left_out += left_out;
+        self.requests += 1;
+        (RequestId(self.requests), offsets)
+    }
+
+    /// The group has it.
+    #[cfg(test)]
+    pub(crate) fn take_commit(&mut self, offsets: &[CommitOffset]) {
+        for offset in offsets {
+            let number = offset.topic_partition.partition;
+            self.committed.insert(number, offset.clone());
+        }
+    }
+
+    /// The member hears that the group has it.
+    #[cfg(test)]
+    pub(crate) fn answer_commit(&mut self, id: RequestId, offsets: &[CommitOffset]) {
+        for offset in offsets {
+            self.assignment.confirm(id, offset);
+        }
+    }
+
+    /// What is finished of a partition that is held: the watermark, and how much beyond it.
+    #[cfg(test)]
+    pub(crate) fn finished(&self, number: i32) -> Option<(i64, i64)> {
+        let snapshot = self.assignment.get(&self.partition(number))?.snapshot();
+        let beyond = snapshot.done.iter().map(|range| range.end - range.start);
+        Some((snapshot.finished, beyond.sum()))
+    }
+
+    /// All that decides what can happen next, in a form in which equal means equal.
+    #[cfg(test)]
+    pub(crate) fn print(&self) -> String {
+        use std::fmt::Write as _;
+        let mut print = self.engine.state.print(self.now_us);
+        for (number, log) in &self.logs {
+            let cell = self.assignment.get(&self.partition(*number));
+            let cell = cell.map(|cell| (cell.state(), cell.handed(), cell.snapshot()));
+            let held = self.assignment.known(&self.partition(*number));
+            let requests = held.map(|(since, known)| (self.requests - since.0, known));
+            let _ = write!(print, "|{number} {} {cell:?} {requests:?}", log.position);
+        }
+        let pending: Vec<_> = self.pending.iter().map(|letter| letter.1.row).collect();
+        let _ = write!(print, "|{:?} {pending:?} {:?}", self.committed, self.ended);
+        print
     }
 
     /// The broker answers no commit from now on, or every one again.

@@ -201,10 +201,11 @@ impl State {
     fn lane(&mut self, cell: &Arc<PartitionCell>) -> u32 {
         let partition = cell.topic_partition();
         if let Some(&lane) = self.lane_of.get(partition) {
-            let known = &mut self.lanes[lane as usize].cell;
-            if !Arc::ptr_eq(known, cell) {
-                *known = Arc::clone(cell);
-                self.lanes[lane as usize].stopped = false;
+            let known = &mut self.lanes[lane as usize];
+            if !Arc::ptr_eq(&known.cell, cell) {
+                known.cell = Arc::clone(cell);
+                known.stopped = false;
+                self.let_go_of_held(lane);
             }
             return lane;
         }
@@ -215,9 +216,19 @@ impl State {
             listed: false,
             waiting: 0,
             stopped: false,
+            held: Vec::new(),
             cell: Arc::clone(cell),
         });
         lane
+    }
+
+    /// What was given back of a partition comes again: its shards go on.
+    fn let_go_of_held(&mut self, lane: u32) {
+        for shard in std::mem::take(&mut self.lanes[lane as usize].held) {
+            self.shards[shard as usize].busy -= 1;
+            self.list(shard);
+            self.drop_if_empty(shard);
+        }
     }
 
     fn shard_for(&mut self, lane: u32, records: &RecordBatch, row: usize) -> u32 {
@@ -354,6 +365,12 @@ impl State {
                 |ledger| &mut ledger.stale,
             );
         }
+        for lane in 0..self.lanes.len() {
+            // What was given back is somebody else's now, or comes again.
+            if !self.lanes[lane].held.is_empty() && !self.lanes[lane].cell.is_live() {
+                self.let_go_of_held(lane as u32);
+            }
+        }
     }
 
     /// True when somebody waits for records of a partition that is being taken away.
@@ -442,6 +459,61 @@ impl State {
             + self.done.capacity() * size_of::<(u32, u32, bool)>()
             + numbers * size_of::<u32>()
             + table
+    }
+
+    /// All that decides what can happen next: equal for two states that differ in numbers of places only.
+    #[cfg(test)]
+    pub(crate) fn print(&self, now_us: u64) -> String {
+        use std::fmt::Write as _;
+        let place = |slot: u32| {
+            let entry = &self.slots[slot as usize];
+            let held = self.batches.get(entry.batch as usize)?.as_ref()?;
+            let row = entry.row as usize;
+            let record = held.records.get(row)?;
+            // A generation is told by whether it is the latest one.
+            Some((
+                record.partition(),
+                record.offset(),
+                held.records.is_stale(row),
+                entry.attempts,
+            ))
+        };
+        let mut parts = Vec::new();
+        let in_shard = |shard: u32| {
+            let queue = &self.shards[shard as usize];
+            let next =
+                |slot: &u32| Some(self.slots[*slot as usize].next).filter(|slot| *slot != NONE);
+            let first = Some(queue.head).filter(|slot| *slot != NONE);
+            let waiting: Vec<_> = std::iter::successors(first, next).map(place).collect();
+            (queue.ordered, queue.busy, queue.listed, waiting)
+        };
+        for (slot, entry) in (0..).zip(&self.slots) {
+            if !matches!(entry.stage, Stage::Free | Stage::Queued) {
+                let shard = in_shard(entry.shard);
+                parts.push(format!("{:?} {:?} {shard:?}", entry.stage, place(slot)));
+            }
+        }
+        for Reverse((due_us, slot, life)) in &self.timers {
+            if self.slots[*slot as usize].life == *life {
+                let left_us = due_us.saturating_sub(now_us);
+                parts.push(format!("due {left_us} {:?}", place(*slot)));
+            }
+        }
+        parts.sort_unstable();
+        let mut print = parts.join(";");
+        for number in &self.rotation {
+            let _ = write!(print, "/{number}");
+        }
+        for lane in &self.lanes {
+            let ready: Vec<_> = lane.ready.iter().map(|shard| in_shard(*shard)).collect();
+            let _ = write!(
+                print,
+                "/{:?} {} {ready:?}",
+                lane.cell.topic_partition(),
+                lane.stopped
+            );
+        }
+        print
     }
 
     /// How many records, shards and batches take memory now.

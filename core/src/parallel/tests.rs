@@ -1,10 +1,12 @@
 //! The state machine under stories that proptest writes, and the dispatcher over the embedded broker.
 
+mod every;
 mod futures;
 mod pacing;
 mod scripted;
 mod stories;
 mod transactions;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -84,6 +86,7 @@ struct World {
     /// The highest offset that was begun, per partition, generation and order group.
     begun: HashMap<(usize, u64, u8), i64>,
     retried: HashSet<Place>,
+    given_back: bool,
 }
 
 impl World {
@@ -103,6 +106,7 @@ impl World {
             finished: BTreeMap::new(),
             begun: HashMap::new(),
             retried: HashSet::new(),
+            given_back: false,
         };
         for partition in 0..PARTITIONS {
             let cell = world.cell(partition, 0);
@@ -235,6 +239,7 @@ impl World {
             Step::Return(index) => {
                 if let Some((ticket, _)) = self.handler(*index) {
                     assert!(self.state.answer(ticket, Answer::Return));
+                    self.given_back = true;
                 }
             }
             Step::Confirm(index) => {
@@ -304,6 +309,12 @@ impl World {
     fn wind_up(&mut self) {
         for cell in &self.cells {
             cell.set_paused(false);
+        }
+        // A key of which something was given back waits for the next assignment.
+        for partition in 0..PARTITIONS {
+            if self.given_back {
+                self.step(&Step::Reassign(partition));
+            }
         }
         for _ in 0..10_000 {
             self.now_us += 1_000;

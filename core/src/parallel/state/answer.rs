@@ -183,9 +183,15 @@ impl State {
                 self.finish(slot, false);
             }
             Answer::Return => {
+                let waits = self.is_followed(slot);
                 self.ledger.in_flight -= 1;
                 self.give_back(slot);
                 self.ledger.returned += 1;
+                if waits {
+                    let lane = self.shards[shard as usize].lane;
+                    self.lanes[lane as usize].held.push(shard);
+                    return true;
+                }
             }
             Answer::DeadLetter => {
                 entry.stage = Stage::DeadLetter;
@@ -217,6 +223,16 @@ impl State {
         self.list(shard);
         self.drop_if_empty(shard);
         true
+    }
+
+    /// True when others of this assignment are in order behind a record, or may come.
+    fn is_followed(&self, slot: u32) -> bool {
+        let entry = &self.slots[slot as usize];
+        let held = self.batches.get(entry.batch as usize);
+        let is_ours = held
+            .and_then(Option::as_ref)
+            .is_some_and(|held| !held.records.is_stale(entry.row as usize));
+        is_ours && self.shards[entry.shard as usize].ordered
     }
 
     /// Gives a record a shard of its own, so that others of its key need not wait.

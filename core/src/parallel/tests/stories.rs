@@ -1,7 +1,8 @@
-//! Stories that proptest writes, told to the [`Simulation`]: handlers that fail, hang and answer late, rebalances, crashes, commits and
-//! outages, with every kind of option. What must hold is checked after each step, and at the end everything is done.
+//! Stories told to the [`Simulation`], here as proptest writes them: handlers that fail, hang and answer late, rebalances, crashes, commits
+//! whose answers come late or never, and outages, with every kind of option. What must hold is checked after each step, and at the end
+//! everything is done.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,11 +12,13 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::super::*;
 use crate::parallel::dispatcher::Outcome;
+use crate::source::{CommitOffset, RequestId};
 
 const PARTITIONS: i32 = 2;
 
+/// What happens next.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Produce(i32, Vec<u8>),
     Take(usize),
     Done(Vec<usize>),
@@ -23,8 +26,14 @@ enum Step {
     GiveBack(usize),
     Wait(u64),
     Commit,
+    /// A commit is sent; the broker has the first one that it does not have; the first one is answered, or given up.
+    SendCommit,
+    TakeCommit,
+    AnswerCommit(bool),
     Outage(bool),
     HoldLetters(bool),
+    /// The dead-letter topic confirms what waits, and holds what comes then.
+    ConfirmLetters,
     Revoke(i32, bool),
     EndRevoke(i32),
     Lose(i32),
@@ -43,6 +52,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => index.prop_map(Step::GiveBack),
         5 => (1..80_000_u64).prop_map(Step::Wait),
         3 => Just(Step::Commit),
+        2 => Just(Step::SendCommit),
+        2 => Just(Step::TakeCommit),
+        2 => prop::bool::weighted(0.8).prop_map(Step::AnswerCommit),
         1 => any::<bool>().prop_map(Step::Outage),
         1 => any::<bool>().prop_map(Step::HoldLetters),
         1 => (partition.clone(), any::<bool>()).prop_map(|(p, at_once)| Step::Revoke(p, at_once)),
@@ -98,33 +110,46 @@ fn options() -> impl Strategy<Value = ProcessOptions> {
 
 /// A record with a handler.
 #[derive(Debug, Clone)]
-struct Busy {
+pub(super) struct Busy {
     ticket: Ticket,
-    partition: i32,
-    offset: i64,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
     key: Option<u8>,
     /// Which process, which assignment, which call of a handler.
-    life: u64,
+    pub(super) life: u64,
+    assignment: u64,
     call: u64,
 }
 
-struct World {
-    simulation: Simulation,
+/// A commit on its way.
+struct UnderWay {
+    id: RequestId,
+    offsets: Vec<CommitOffset>,
+    /// The broker has it.
+    taken: bool,
+}
+
+/// A member of a group, its broker, and what must hold between them.
+pub(super) struct World {
+    pub(super) simulation: Simulation,
     options: ProcessOptions,
     keys: HashMap<(i32, i64), Option<u8>>,
     /// Handlers that have not returned; also those that run over their time.
-    busy: Vec<Busy>,
+    pub(super) busy: Vec<Busy>,
     done: BTreeSet<(i32, i64)>,
-    assigned: BTreeSet<i32>,
-    revoking: BTreeSet<i32>,
+    pub(super) assigned: BTreeSet<i32>,
+    pub(super) revoking: BTreeSet<i32>,
+    /// By partition, which assignment of it this is.
+    assignments: HashMap<i32, u64>,
+    commits: VecDeque<UnderWay>,
     calls: u64,
-    life: u64,
+    pub(super) life: u64,
     rebalances: usize,
     crashes: usize,
 }
 
 impl World {
-    fn new(options: ProcessOptions) -> World {
+    pub(super) fn new(options: ProcessOptions) -> World {
         World {
             simulation: Simulation::new(options.clone(), true).expect("options"),
             options,
@@ -133,6 +158,8 @@ impl World {
             done: BTreeSet::new(),
             assigned: BTreeSet::new(),
             revoking: BTreeSet::new(),
+            assignments: HashMap::new(),
+            commits: VecDeque::new(),
             calls: 0,
             life: 0,
             rebalances: 0,
@@ -161,6 +188,7 @@ impl World {
                 offset: place.1,
                 key: self.keys[&place],
                 life: self.life,
+                assignment: self.assignments.get(&place.0).copied().unwrap_or(0),
                 call: self.calls,
             };
             assert!(
@@ -187,6 +215,7 @@ impl World {
                 };
                 let beside = self.busy.iter().find(of_group);
                 assert!(beside.is_none(), "{busy:?} is beside {beside:?}");
+                self.check_order(&busy);
             }
             self.busy.push(busy);
         }
@@ -203,6 +232,25 @@ impl World {
         count
     }
 
+    /// What is in order before a record is done, on its way to the dead-letter topic, or handed out together with it.
+    fn check_order(&self, busy: &Busy) {
+        let letters = self.simulation.pending_letters();
+        for (place, key) in &self.keys {
+            let is_before = place.0 == busy.partition && place.1 < busy.offset;
+            if !is_before || (self.options.order == Order::Key && *key != busy.key) {
+                continue;
+            }
+            let together =
+                |other: &Busy| other.call == busy.call && (other.partition, other.offset) == *place;
+            assert!(
+                self.done.contains(place)
+                    || letters.contains(place)
+                    || self.busy.iter().any(together),
+                "{busy:?} has passed {place:?}"
+            );
+        }
+    }
+
     fn pick(&mut self, index: usize) -> Option<Busy> {
         let ours: Vec<usize> = (0..self.busy.len())
             .filter(|place| self.busy[*place].life == self.life)
@@ -213,14 +261,87 @@ impl World {
 
     fn answer(&mut self, busy: &Busy, outcome: Outcome) {
         let before = self.simulation.ledger().done;
+        let snapshot = self.simulation.finished(busy.partition);
         self.simulation.settle([(busy.ticket, outcome)]);
+        let current = self.assignments.get(&busy.partition).copied();
+        if !self.assigned.contains(&busy.partition) || current != Some(busy.assignment) {
+            let after = self.simulation.finished(busy.partition);
+            let done = self.simulation.ledger().done;
+            assert_eq!(
+                (done, after),
+                (before, snapshot),
+                "the answer of an old assignment has settled something: {busy:?}"
+            );
+        }
         // What came too late, or for a partition that is gone, counts for nothing.
         if self.simulation.ledger().done > before {
             self.done.insert((busy.partition, busy.offset));
         }
     }
 
-    fn step(&mut self, step: &Step) {
+    /// The broker has what was sent before, which it gets in order.
+    fn take_commits(&mut self, most: usize) {
+        for commit in self
+            .commits
+            .iter_mut()
+            .filter(|commit| !commit.taken)
+            .take(most)
+        {
+            commit.taken = true;
+            self.simulation.take_commit(&commit.offsets);
+        }
+    }
+
+    /// Of these partitions the broker takes nothing any more that it does not have.
+    fn refuse_commits(&mut self, partition: i32) {
+        for commit in self.commits.iter_mut().filter(|commit| !commit.taken) {
+            commit
+                .offsets
+                .retain(|offset| offset.topic_partition.partition != partition);
+        }
+    }
+
+    /// All that decides what can happen next.
+    pub(super) fn print(&self) -> String {
+        let told = |busy: &Busy| {
+            let is_old = self.assignments.get(&busy.partition) != Some(&busy.assignment);
+            (busy.partition, busy.offset, busy.life == self.life, is_old)
+        };
+        let mut busy: Vec<_> = self.busy.iter().map(told).collect();
+        busy.sort_unstable();
+        let commits: Vec<_> = self
+            .commits
+            .iter()
+            .map(|commit| (&commit.offsets, commit.taken))
+            .collect();
+        format!(
+            "{}|{busy:?}|{:?}|{:?}|{commits:?}|{:?}",
+            self.simulation.print(),
+            self.assigned,
+            self.revoking,
+            self.done
+        )
+    }
+
+    /// What can happen to the commits under way.
+    pub(super) fn commit_steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.commits.len() < 2 {
+            steps.push(Step::SendCommit);
+        }
+        if self.commits.iter().any(|commit| !commit.taken) {
+            steps.push(Step::TakeCommit);
+        }
+        if let Some(first) = self.commits.front() {
+            steps.push(Step::AnswerCommit(false));
+            if first.taken {
+                steps.push(Step::AnswerCommit(true));
+            }
+        }
+        steps
+    }
+
+    pub(super) fn step(&mut self, step: &Step) {
         match step {
             Step::Produce(partition, keys) => {
                 for &key in keys {
@@ -251,9 +372,33 @@ impl World {
                 }
             }
             Step::Wait(us) => self.simulation.advance(Duration::from_micros(*us)),
-            Step::Commit => drop(self.simulation.commit()),
+            Step::Commit => {
+                self.take_commits(usize::MAX);
+                self.simulation.commit();
+            }
+            Step::SendCommit if self.commits.len() < 2 => {
+                let (id, offsets) = self.simulation.send_commit();
+                let taken = false;
+                if !offsets.is_empty() {
+                    self.commits.push_back(UnderWay { id, offsets, taken });
+                }
+            }
+            Step::SendCommit => {}
+            Step::TakeCommit => self.take_commits(1),
+            Step::AnswerCommit(is_heard) => {
+                if *is_heard && self.commits.front().is_some_and(|first| !first.taken) {
+                    return;
+                }
+                if let Some(first) = self.commits.pop_front().filter(|_| *is_heard) {
+                    self.simulation.answer_commit(first.id, &first.offsets);
+                }
+            }
             Step::Outage(outage) => self.simulation.set_commit_outage(*outage),
             Step::HoldLetters(hold) => self.simulation.hold_dead_letters(*hold),
+            Step::ConfirmLetters => {
+                self.simulation.hold_dead_letters(false);
+                self.simulation.hold_dead_letters(true);
+            }
             Step::Revoke(partition, at_once) => {
                 if self.assigned.contains(partition) && self.revoking.insert(*partition) {
                     self.rebalances += 1;
@@ -265,6 +410,7 @@ impl World {
             }
             Step::EndRevoke(partition) => {
                 if self.revoking.remove(partition) {
+                    self.take_commits(usize::MAX);
                     self.simulation.end_revoke(&[*partition]);
                     self.assigned.remove(partition);
                 }
@@ -273,11 +419,13 @@ impl World {
                 if self.assigned.remove(partition) {
                     self.rebalances += 1;
                     self.revoking.remove(partition);
+                    self.refuse_commits(*partition);
                     self.simulation.lose(&[*partition]);
                 }
             }
             Step::Assign(partition) => {
                 if self.assigned.insert(*partition) {
+                    *self.assignments.entry(*partition).or_default() += 1;
                     self.simulation.assign(&[*partition]).expect("not assigned");
                 }
             }
@@ -286,6 +434,7 @@ impl World {
                 self.life += 1;
                 self.assigned.clear();
                 self.revoking.clear();
+                self.commits.clear();
                 self.simulation.crash();
             }
         }
@@ -331,7 +480,7 @@ impl World {
     }
 
     /// Everything comes to its end, and a restart then has nothing to repeat.
-    fn wind_up(&mut self) {
+    pub(super) fn wind_up(&mut self) {
         self.step(&Step::Outage(false));
         self.step(&Step::HoldLetters(false));
         for partition in 0..PARTITIONS {
