@@ -408,7 +408,8 @@ fn in_every_story_each_record_has_its_output_once() {
 #[test]
 fn what_is_broken_on_purpose_is_found() {
     for broken in [Broken::Fencing, Broken::Offsets, Broken::Map] {
-        assert!(tell(3_000, broken).is_err(), "{broken:?} is not found");
+        // It ends with the first that is found, after some thousands.
+        assert!(tell(100_000, broken).is_err(), "{broken:?} is not found");
     }
 }
 

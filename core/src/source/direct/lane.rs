@@ -46,6 +46,7 @@ pub(super) struct Care {
 }
 
 /// What a lane tells the poller, in order.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are batches")]
 pub(super) enum Item {
     Batch(BatchData),
     /// The lane can take over a partition that was proposed to it.

@@ -70,7 +70,7 @@ impl Link {
         link.stream.set_nodelay(true)?;
         link.stream.set_read_timeout(Some(answer_timeout))?;
         link.stream.set_write_timeout(Some(answer_timeout))?;
-        link.send(|correlation, client_id| protocol::api_versions(correlation, client_id))?;
+        link.send(protocol::api_versions)?;
         let correlation = link.correlation;
         if protocol::understands_us(link.receive()?, correlation)? {
             Ok(link)

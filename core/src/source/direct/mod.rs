@@ -158,6 +158,10 @@ pub(crate) struct Return {
 }
 
 /// What the lanes have for the poller.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all of them are batches, and live for a moment"
+)]
 pub(crate) enum Turn {
     Batch(BatchData),
     /// Librdkafka shall pause this one; then [`Direct::take_over`].

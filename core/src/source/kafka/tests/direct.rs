@@ -7,7 +7,6 @@ use crate::embedded::Request;
 use crate::source::direct::{Settings, Wanted};
 
 const NOT_LEADER: i32 = 6;
-const OUT_OF_RANGE: i32 = 1;
 
 fn settings(change: impl FnOnce(&mut Wanted)) -> Settings {
     let mut wanted = Wanted {
@@ -219,17 +218,14 @@ fn what_goes_wrong_goes_back_and_comes_again() {
     story.until(|story| story.direct() == 0 || story.read > 0);
     broker(&story, 1);
     more(&mut story, &mut sent);
-    for code in [NOT_LEADER, OUT_OF_RANGE] {
-        let _ = code;
-        story.all_direct();
-        let errors = vec![NOT_LEADER; 4];
-        story
-            .reader
-            .broker
-            .request_errors(Request::Fetch, &errors)
-            .expect("set");
-        more(&mut story, &mut sent);
-    }
+    story.all_direct();
+    let errors = vec![NOT_LEADER; 4];
+    story
+        .reader
+        .broker
+        .request_errors(Request::Fetch, &errors)
+        .expect("set");
+    more(&mut story, &mut sent);
     story.all_direct();
     for node in [1, 2] {
         story.reader.broker.broker_down(node).expect("down");
@@ -293,7 +289,8 @@ fn a_paused_partition_is_not_read_and_goes_on_where_it_was() {
 /// A paused partition that goes back to librdkafka stays paused there.
 #[test]
 fn a_paused_partition_goes_back_paused() {
-    let mut story = Story::begin(1, 1, Some(settings(|_| ())));
+    // A fetch is always under way, so that the lane hears of the connection's end.
+    let mut story = Story::begin(1, 1, Some(settings(|wanted| wanted.max_wait_ms = 5_000)));
     story.produce(2_000, &[]);
     story.read_until(2_000);
     story.all_direct();
