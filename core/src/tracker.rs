@@ -84,6 +84,8 @@ pub(crate) struct PartitionCell {
     released: Mutex<BTreeMap<i64, i64>>,
     /// Next offset to come from the source; only the poller uses it.
     fetched: AtomicI64,
+    /// The leader epoch of what came from there last, or -1; likewise.
+    fetched_epoch: AtomicI64,
     /// The latest leader epoch of what was taken in for handling; -1 for unknown.
     leader_epoch: AtomicI64,
     mapped: Mutex<Mapped>,
@@ -116,6 +118,7 @@ impl PartitionCell {
             ahead_completions: AtomicU64::new(0),
             released: Mutex::new(BTreeMap::new()),
             fetched: AtomicI64::new(start),
+            fetched_epoch: AtomicI64::new(-1),
             leader_epoch: AtomicI64::new(-1),
             mapped: Mutex::new(Mapped::default()),
             has_map: AtomicBool::new(false),
@@ -266,6 +269,16 @@ impl PartitionCell {
 
     pub(crate) fn note_fetched(&self, next: i64) {
         self.fetched.store(next, Ordering::Relaxed);
+    }
+
+    /// The leader epoch of what came from the source last, -1 for unknown. The poller's thread only.
+    pub(crate) fn fetched_epoch(&self) -> i32 {
+        self.fetched_epoch.load(Ordering::Relaxed) as i32
+    }
+
+    pub(crate) fn note_fetched_epoch(&self, epoch: i32) {
+        self.fetched_epoch
+            .store(i64::from(epoch), Ordering::Relaxed);
     }
 
     pub(crate) fn topic_partition(&self) -> &TopicPartition {

@@ -323,7 +323,7 @@ pub unsafe extern "C" fn tg_task_fail(
 }
 
 /// Answers: neither done nor failed, because the program is ending. The record is not committed and comes again after a restart, or to the
-/// partition's next owner; until then later records of its key may be handled before it. Any thread; as tg_task_done() in a handler.
+/// partition's next owner; until then what is in order behind it waits, and counts as queued. Any thread; as tg_task_done() in a handler.
 ///
 /// @return TG_ERROR_ARGUMENT for NULL and an answered task; TG_ERROR_FORKED.
 #[unsafe(no_mangle)]

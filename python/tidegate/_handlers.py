@@ -176,7 +176,7 @@ class Handlers:
 
     def broke(self, tickets: list[int], error: BaseException) -> None:
         """The processing cannot go on; these records are unfinished."""
-        # In this order: a record that is given back frees its key, and the next one must not come before it.
+        # In this order: whoever waits hears of the error and not of records that were given back.
         self._owner.broken_by(error)
         self._dispatcher.give_back(tickets)
 

@@ -293,6 +293,7 @@ impl Dispatcher {
         if !effects.letters.is_empty() || !effects.lines.is_empty() {
             self.settled.notify_all();
             self.take_letters(state, &mut effects);
+            self.note_pending(state);
             MutexGuard::unlocked(state, || self.carry_out(effects));
         }
     }
@@ -317,6 +318,10 @@ impl Dispatcher {
         self.room.notify_one();
         self.settled.notify_all();
         self.note_pending(&state);
+        if self.transactions.as_ref().is_some_and(|t| !t.goes_on()) {
+            // An answer that came after the last transaction: nobody comes for it.
+            state.drop_pending();
+        }
         drop(state);
         self.carry_out(effects);
     }

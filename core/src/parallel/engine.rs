@@ -276,7 +276,6 @@ impl Engine {
                 batch: work.batch,
                 row: work.row,
                 outputs,
-                is_dead_letter: false,
             });
         }
     }
@@ -288,7 +287,6 @@ impl Engine {
             batch: work.batch,
             row: work.row,
             outputs: vec![copy],
-            is_dead_letter: true,
         });
     }
 

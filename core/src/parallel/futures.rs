@@ -21,7 +21,8 @@ use crate::parallel::dispatcher::{Dispatcher, Outcome};
 use crate::parallel::outputs::IntoOutputs;
 use crate::parallel::parts::{Ticket, Works};
 use crate::parallel::process::{
-    HandlerError, Processing, outputs_are_not_wanted, outputs_have_a_way, panicked,
+    HandlerError, Processing, one_record_at_a_time, outputs_are_not_wanted, outputs_have_a_way,
+    panicked,
 };
 use crate::record::OwnedRecord;
 
@@ -300,6 +301,7 @@ impl Consumer {
         F: Future<Output = Result<O, HandlerError>> + Send + 'static,
         O: IntoOutputs,
     {
+        one_record_at_a_time(&options)?;
         let dispatcher = Dispatcher::start(Arc::clone(self), options)?;
         let feeding = Arc::clone(&dispatcher);
         let feed = move || {

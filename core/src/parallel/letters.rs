@@ -126,7 +126,9 @@ impl Letters {
         {
             let mut copies = self.copies.lock();
             let Copies { ready, refused, .. } = &mut *copies;
-            ready.extend(refused.extract_if(.., |copy| copy.due <= now));
+            // What is gone makes room at once for what came after it.
+            let is_gone = |copy: &Waiting| copy.letter.1.batch.is_gone(copy.letter.1.row);
+            ready.extend(refused.extract_if(.., |copy| copy.due <= now || is_gone(copy)));
         }
         loop {
             // Not in the loop's head, where it would be held.

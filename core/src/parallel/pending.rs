@@ -33,7 +33,6 @@ pub(crate) struct Finished {
     pub(crate) batch: RecordBatch,
     pub(crate) row: usize,
     pub(crate) outputs: Vec<Output>,
-    pub(crate) is_dead_letter: bool,
 }
 
 impl Finished {
@@ -86,13 +85,11 @@ pub(crate) struct Pending {
     records: Vec<Finished>,
     /// Also of those that are in a transaction now.
     bytes: usize,
-    letters: u64,
 }
 
 impl Pending {
     pub(crate) fn push(&mut self, finished: Finished) {
         self.bytes += finished.bytes();
-        self.letters += u64::from(finished.is_dead_letter);
         self.records.push(finished);
     }
 
@@ -106,7 +103,6 @@ impl Pending {
 
     fn forget(&mut self, finished: &Finished) {
         self.bytes = self.bytes.saturating_sub(finished.bytes());
-        self.letters -= u64::from(finished.is_dead_letter);
     }
 
     /// Throws away what belongs to partitions that are gone.

@@ -211,6 +211,7 @@ impl Consumer {
     where
         F: Fn(&Record<'_>) -> Result<Outcome, HandlerError> + Send + Sync + 'static,
     {
+        one_record_at_a_time(&options)?;
         let threads = options.max_in_flight;
         // A thread may have several records of a quick handler, of which one is being handled. Not where each is timed or counted.
         let is_paced = options.attempt_timeout.is_some()
@@ -254,6 +255,18 @@ pub(super) fn outputs_are_not_wanted(options: &ProcessOptions) -> Result<()> {
             "exactly_once",
             "these handlers make no outputs",
             "use process_to() and its like, whose handlers return them",
+        )),
+    }
+}
+
+/// Handlers of one record have no use for batches, which may hold several of one key.
+pub(super) fn one_record_at_a_time(options: &ProcessOptions) -> Result<()> {
+    match options.batch_size {
+        1 => Ok(()),
+        size => Err(Error::argument(
+            "batch_size",
+            format!("these handlers get one record at a time, not {size}"),
+            "use 1, or take batches from a Dispatcher",
         )),
     }
 }

@@ -401,7 +401,12 @@ impl Simulation {
                 self.engine.copied((ticket, work, reason), copy);
                 continue;
             }
-            if let Some(record) = work.batch.get(work.row) {
+            // Whoever has the partition now makes the copy.
+            if let Some(record) = work
+                .batch
+                .get(work.row)
+                .filter(|_| !work.batch.is_gone(work.row))
+            {
                 self.sent.push(DeadLetter {
                     partition: record.partition(),
                     offset: record.offset(),

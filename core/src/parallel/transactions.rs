@@ -399,7 +399,8 @@ impl Dispatcher {
             if transactions.is_out_of_time() {
                 return None;
             }
-            let is_over = self.is_stopping() && ledger.in_flight + ledger.dead_letters_pending == 0;
+            // Dead letters are among what waits.
+            let is_over = self.is_stopping() && ledger.in_flight == 0;
             if is_over && (waiting == 0 || is_blocked) || self.consumer().is_closed() {
                 return None;
             }

@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -29,6 +29,9 @@ use crate::tracker::PartitionCell;
 
 /// How often a lane that has no room looks whether it has, should a wake-up be missing.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// So many wait at most, however small: each takes more than its bytes.
+const MOST_ITEMS: usize = 256;
 
 /// Which care of a partition something belongs to; what comes of an earlier one is stale.
 pub(super) type Ticket = u64;
@@ -71,6 +74,8 @@ pub(super) enum Item {
         offset: i64,
         leader_epoch: i32,
         why: String,
+        /// It is of a kind that a lane cannot read.
+        is_unreadable: bool,
     },
 }
 
@@ -98,6 +103,15 @@ pub(super) struct Shared {
     pub(super) waker: Arc<Waker>,
     pub(super) watermarks: Arc<Watermarks>,
     pub(super) has_items: AtomicBool,
+    /// The bytes that wait in all lanes of the consumer.
+    pub(super) held: Arc<AtomicUsize>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.held
+            .fetch_sub(self.state.get_mut().item_bytes, Ordering::Relaxed);
+    }
 }
 
 /// The poller's handle of a lane. Dropping it ends the lane, without waiting for it.
@@ -114,6 +128,7 @@ impl Lane {
         settings: &Settings,
         waker: &Arc<Waker>,
         watermarks: &Arc<Watermarks>,
+        held: &Arc<AtomicUsize>,
     ) -> std::io::Result<Lane> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -122,6 +137,7 @@ impl Lane {
             waker: Arc::clone(waker),
             watermarks: Arc::clone(watermarks),
             has_items: AtomicBool::new(false),
+            held: Arc::clone(held),
         });
         let worker = Worker::new(node, Arc::clone(&shared));
         let host = host.to_string();
@@ -155,6 +171,7 @@ impl Lane {
         topic_id: Uuid,
         leader_epoch: i32,
         offset: i64,
+        read_epoch: i32,
         end_told: Option<i64>,
     ) {
         let mut state = self.shared.state.lock();
@@ -163,8 +180,9 @@ impl Lane {
             let back = Item::Back {
                 ticket,
                 offset,
-                leader_epoch: -1,
+                leader_epoch: read_epoch,
                 why,
+                is_unreadable: false,
             };
             self.shared.tell(&mut state, back);
             return;
@@ -178,7 +196,7 @@ impl Lane {
                 leader_epoch,
                 offset,
             },
-            epoch: -1,
+            epoch: read_epoch,
             paused: cell.is_paused(),
             end_told,
         });
@@ -216,6 +234,9 @@ impl Lane {
         }
         if let Some(Item::Batch(batch)) = &item {
             state.item_bytes -= batch.size_bytes();
+            self.shared
+                .held
+                .fetch_sub(batch.size_bytes(), Ordering::Relaxed);
             self.shared.changed.notify_one();
         }
         item
@@ -238,6 +259,7 @@ impl Shared {
     pub(super) fn tell(&self, state: &mut State, item: Item) {
         if let Item::Batch(batch) = &item {
             state.item_bytes += batch.size_bytes();
+            self.held.fetch_add(batch.size_bytes(), Ordering::Relaxed);
         }
         state.items.push_back(item);
         self.has_items.store(true, Ordering::Release);
@@ -247,12 +269,14 @@ impl Shared {
     }
 
     /// How many bytes may be asked for while so many are still to be unpacked. A little is not worth a request, unless nothing
-    /// is there at all: then even a budget smaller than a record makes progress.
+    /// is here at all: then even a budget smaller than a record makes progress, and no lane waits behind the others for ever.
     pub(super) fn room(&self, state: &State, unpacked_bytes: usize) -> Option<i32> {
-        let held = state.item_bytes + unpacked_bytes;
+        let own = state.item_bytes + unpacked_bytes;
+        let held = self.held.load(Ordering::Relaxed) + unpacked_bytes;
         let free = self.settings.budget_bytes.saturating_sub(held);
         let most = usize::try_from(self.settings.fetch_max_bytes).unwrap_or(1);
-        if held > 0 && free < most.min(self.settings.budget_bytes / 2) {
+        let is_little = free < most.min(self.settings.budget_bytes / 2);
+        if (own > 0 && is_little) || state.items.len() >= MOST_ITEMS {
             return None;
         }
         i32::try_from(free.min(most).max(1)).ok()

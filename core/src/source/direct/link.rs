@@ -10,6 +10,8 @@ use super::wire::Malformed;
 /// An answer larger than this is no answer to a fetch of ours (the largest `fetch.max.bytes` is below 2 GiB, and one batch may
 /// go beyond it).
 const LARGEST_ANSWER_BYTES: usize = i32::MAX as usize;
+/// A buffer that had to grow beyond this is not kept.
+pub(super) const KEPT_BYTES: usize = 64 * 1024 * 1024;
 /// Connecting takes no longer on a network that works; librdkafka goes on reading meanwhile.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -54,14 +56,14 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects, and finds out whether the broker understands the requests made here.
+    /// Connects; [`Link::agree`] comes next.
     pub(super) fn connect(
         host: &str,
         port: u16,
         client_id: &str,
         answer_timeout: Duration,
     ) -> Result<Link, Broken> {
-        let mut link = Link {
+        let link = Link {
             stream: connect(host, port)?,
             client_id: client_id.to_string(),
             correlation: 0,
@@ -70,12 +72,16 @@ impl Link {
         link.stream.set_nodelay(true)?;
         link.stream.set_read_timeout(Some(answer_timeout))?;
         link.stream.set_write_timeout(Some(answer_timeout))?;
-        link.send(protocol::api_versions)?;
-        let correlation = link.correlation;
-        if protocol::understands_us(link.receive()?, correlation)? {
-            Ok(link)
-        } else {
-            Err(Broken::TooOld)
+        Ok(link)
+    }
+
+    /// Finds out whether the broker understands the requests made here.
+    pub(super) fn agree(&mut self) -> Result<(), Broken> {
+        self.send(protocol::api_versions)?;
+        let correlation = self.correlation;
+        match protocol::understands_us(self.receive()?, correlation)? {
+            true => Ok(()),
+            false => Err(Broken::TooOld),
         }
     }
 
@@ -138,7 +144,9 @@ impl Link {
 
     /// Takes a buffer back, so that the next answer needs no new one.
     pub(super) fn keep(&mut self, buffer: Vec<u8>) {
-        self.answer = buffer;
+        if buffer.capacity() <= KEPT_BYTES {
+            self.answer = buffer;
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod worker;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -39,6 +40,8 @@ use protocol::FetchOptions;
 const LOOK_US: u64 = 50_000;
 /// A partition that a lane would not take, or gave back, is not offered again before.
 const AGAIN_US: u64 = 5_000_000;
+/// One that a lane cannot read, such as records in an old format.
+const UNREADABLE_AGAIN_US: u64 = 120_000_000;
 /// librdkafka refuses a seek for moments only.
 const RETURN_AGAIN_US: u64 = 50_000;
 
@@ -155,6 +158,8 @@ pub(crate) struct Return {
     /// The first offset that was not delivered.
     pub(crate) offset: i64,
     pub(crate) leader_epoch: i32,
+    /// It is of a kind that a lane cannot read.
+    pub(crate) is_unreadable: bool,
 }
 
 /// What the lanes have for the poller.
@@ -192,9 +197,13 @@ pub(crate) struct Direct {
     turn: usize,
     last_ticket: Ticket,
     next_look_us: u64,
-    /// Refused by librdkafka so far.
+    /// On their way back, and refused by librdkafka so far; looked at again from `return_again_us` on.
     returns: Vec<Return>,
     return_again_us: u64,
+    /// The low watermarks that lanes have seen, of partitions that librdkafka has not begun to read again: its own are of before.
+    lows: HashMap<TopicPartition, i64>,
+    /// The bytes that wait in all lanes.
+    held: Arc<AtomicUsize>,
 }
 
 impl Direct {
@@ -215,6 +224,8 @@ impl Direct {
             next_look_us: 0,
             returns: Vec::new(),
             return_again_us: 0,
+            lows: HashMap::new(),
+            held: Arc::default(),
         }
     }
 
@@ -227,6 +238,7 @@ impl Direct {
     pub(crate) fn begin(&mut self, cell: &Arc<PartitionCell>) {
         let partition = cell.topic_partition().clone();
         self.forget(&partition);
+        self.lows.remove(&partition);
         let ticket = self.ticket();
         self.tickets.insert(ticket, partition.clone());
         let entry = Entry {
@@ -254,7 +266,7 @@ impl Direct {
             return false;
         };
         self.tickets.remove(&entry.ticket);
-        self.watermarks.0.lock().remove(partition);
+        self.keep_low(partition);
         self.returns
             .retain(|back| back.cell.topic_partition() != partition);
         if let Place::Proposed(node) | Place::Lane(node) = entry.place
@@ -267,11 +279,33 @@ impl Direct {
 
     /// As [`Direct::forget`] for all, and the connections end.
     pub(crate) fn clear(&mut self) {
-        self.entries.clear();
+        let partitions: Vec<_> = self
+            .entries
+            .drain()
+            .map(|(partition, _)| partition)
+            .collect();
+        for partition in &partitions {
+            self.keep_low(partition);
+        }
         self.tickets.clear();
         self.lanes.clear();
         self.returns.clear();
         self.watermarks.0.lock().clear();
+    }
+
+    fn keep_low(&mut self, partition: &TopicPartition) {
+        if let Some((low, _)) = self.watermarks.0.lock().remove(partition)
+            && low >= 0
+        {
+            self.lows.insert(partition.clone(), low);
+        }
+    }
+
+    /// The low watermark, where librdkafka's own is of before a lane read the partition.
+    pub(crate) fn low(&self, partition: &TopicPartition) -> Option<i64> {
+        let low = self.watermarks.get(partition).map(|(low, _)| low);
+        low.filter(|low| *low >= 0)
+            .or_else(|| self.lows.get(partition).copied())
     }
 
     /// True while what librdkafka delivers of a partition is not to be taken.
@@ -378,6 +412,7 @@ impl Direct {
                     &self.settings,
                     &self.waker,
                     &self.watermarks,
+                    &self.held,
                 );
                 self.lanes.push(lane.ok()?);
                 self.lanes.len() - 1
@@ -388,9 +423,10 @@ impl Direct {
 
     /// What comes next of all lanes, without waiting.
     pub(crate) fn next(&mut self, now_us: u64) -> Option<Turn> {
-        if !self.returns.is_empty() && now_us >= self.return_again_us {
-            self.return_again_us = now_us + RETURN_AGAIN_US;
-            return self.returns.pop().map(Turn::Back);
+        if now_us >= self.return_again_us
+            && let Some(back) = self.returns.pop()
+        {
+            return Some(Turn::Back(back));
         }
         let count = self.lanes.len();
         for step in 0..count {
@@ -462,6 +498,7 @@ impl Direct {
                 offset,
                 leader_epoch,
                 why,
+                is_unreadable,
                 ..
             } => {
                 say(format_args!(
@@ -472,6 +509,7 @@ impl Direct {
                     cell: Arc::clone(&entry.cell),
                     offset,
                     leader_epoch,
+                    is_unreadable,
                 }))
             }
         }
@@ -503,6 +541,7 @@ impl Direct {
             ready.topic_id,
             ready.leader_epoch,
             offset,
+            ready.cell.fetched_epoch(),
             entry.end_told,
         );
         true
@@ -515,7 +554,12 @@ impl Direct {
         if let Some(entry) = self.entries.get_mut(partition) {
             entry.place = Place::Librdkafka;
             entry.base = back.offset;
-            entry.not_before_us = now_us + AGAIN_US;
+            entry.not_before_us = now_us
+                + if back.is_unreadable {
+                    UNREADABLE_AGAIN_US
+                } else {
+                    AGAIN_US
+                };
         }
     }
 

@@ -198,7 +198,10 @@ pub(super) struct Fetched<'a> {
     pub(super) high_watermark: i64,
     pub(super) last_stable_offset: i64,
     pub(super) log_start: i64,
+    /// In the order of their first offsets.
     pub(super) aborted: Vec<Aborted>,
+    /// Another broker that this one would rather have asked; negative for none.
+    pub(super) preferred_replica: i32,
     /// Record batches; the last one may be cut off.
     pub(super) records: &'a [u8],
 }
@@ -226,7 +229,7 @@ pub(super) fn fetched(answer: &[u8], expected: i32) -> Result<FetchAnswer<'_>, M
             let (high_watermark, last_stable_offset, log_start) =
                 (read.i64()?, read.i64()?, read.i64()?);
             let count = read.count()?;
-            let mut aborted = Vec::with_capacity(count);
+            let mut aborted = Vec::new();
             for _ in 0..count {
                 aborted.push(Aborted {
                     producer_id: read.i64()?,
@@ -234,7 +237,9 @@ pub(super) fn fetched(answer: &[u8], expected: i32) -> Result<FetchAnswer<'_>, M
                 });
                 read.skip_tags()?;
             }
-            read.i32()?; // the replica to read from, with a rack only
+            // Brokers list them by their ends.
+            aborted.sort_unstable_by_key(|aborted: &Aborted| aborted.first_offset);
+            let preferred_replica = read.i32()?;
             let records = read.bytes()?.unwrap_or(&[]);
             read.skip_tags()?;
             partitions.push(Fetched {
@@ -245,6 +250,7 @@ pub(super) fn fetched(answer: &[u8], expected: i32) -> Result<FetchAnswer<'_>, M
                 last_stable_offset,
                 log_start,
                 aborted,
+                preferred_replica,
                 records,
             });
         }

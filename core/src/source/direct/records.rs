@@ -17,6 +17,8 @@ const HEADER_BYTES: usize = 61;
 /// Base offset and length, which the length does not count.
 const UNCOUNTED_BYTES: usize = 12;
 const MAGIC: i8 = 2;
+/// Room is made for this many rows of so many bytes; where there are more, columns grow.
+const LEAST_ROW_BYTES: usize = 32;
 const TOO_LARGE: Malformed = Malformed("a record is larger than any batch");
 
 const COMPRESSION: i16 = 0b111;
@@ -65,7 +67,8 @@ fn next_batch(bytes: &[u8]) -> Result<Option<(Batch<'_>, &[u8])>, Malformed> {
     read.i32()?; // first sequence
     let count = read.i32()?;
     let last_offset = base_offset.checked_add(last_delta);
-    let last_offset = last_offset.filter(|&last| base_offset >= 0 && last >= base_offset);
+    let last_offset =
+        last_offset.filter(|&last| base_offset >= 0 && last >= base_offset && last < i64::MAX);
     Ok(Some((
         Batch {
             base_offset,
@@ -99,29 +102,41 @@ pub(super) fn scan(records: &[u8], from: i64) -> Result<i64, Malformed> {
 /// Collects rows into batches of the engine and gives each away when it is full.
 pub(super) struct Rows<'a> {
     limit: FillLimit,
+    /// So many bytes of records may still come: a batch of little takes little memory.
+    expected_bytes: usize,
     builder: BatchBuilder,
     run: Option<(*const PartitionCell, i32, TimestampType)>,
     give: &'a mut dyn FnMut(BatchData),
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(limit: FillLimit, give: &'a mut dyn FnMut(BatchData)) -> Rows<'a> {
+    /// For so many bytes of records, if none are compressed.
+    pub(super) fn new(
+        limit: FillLimit,
+        expected_bytes: usize,
+        give: &'a mut dyn FnMut(BatchData),
+    ) -> Rows<'a> {
         Rows {
             limit,
-            builder: Rows::builder(limit),
+            expected_bytes,
+            builder: Rows::builder(limit, expected_bytes),
             run: None,
             give,
         }
     }
 
-    fn builder(limit: FillLimit) -> BatchBuilder {
-        BatchBuilder::with_capacity(limit.records, limit.bytes)
+    fn builder(limit: FillLimit, expected_bytes: usize) -> BatchBuilder {
+        let rows = (expected_bytes / LEAST_ROW_BYTES).min(limit.records);
+        BatchBuilder::with_capacity(rows, expected_bytes.min(limit.bytes))
     }
 
     /// Gives away what is there.
     pub(super) fn finish(&mut self) {
         if self.builder.len() > 0 {
-            let full = std::mem::replace(&mut self.builder, Rows::builder(self.limit));
+            let taken = self.builder.arena_bytes() + self.builder.len();
+            self.expected_bytes = self.expected_bytes.saturating_sub(taken);
+            let next = Rows::builder(self.limit, self.expected_bytes);
+            let full = std::mem::replace(&mut self.builder, next);
             self.run = None;
             (self.give)(full.finish(0));
         }
@@ -182,10 +197,11 @@ fn is_abort_marker(batch: &Batch<'_>) -> Result<bool, Malformed> {
     Ok(read.i16()? == 0)
 }
 
-/// Why unpacking stopped, and the next offset that was not delivered.
+/// Why unpacking stopped, the next offset that was not delivered, and the leader epoch of what was, -1 for nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stopped {
     pub(super) at: i64,
+    pub(super) leader_epoch: i32,
     pub(super) why: Malformed,
 }
 
@@ -210,6 +226,7 @@ pub(super) fn unpack(
             return Ok(false);
         };
         if filter.lets_pass(&batch)? {
+            epoch = batch.leader_epoch;
             let kind = batch.attributes & COMPRESSION;
             if kind == 0 {
                 push(cell, &batch, batch.records, &mut next, rows)?;
@@ -228,7 +245,13 @@ pub(super) fn unpack(
         match one() {
             Ok(true) => {}
             Ok(false) => return Ok(epoch),
-            Err(why) => return Err(Stopped { at: next, why }),
+            Err(why) => {
+                return Err(Stopped {
+                    at: next,
+                    leader_epoch: epoch,
+                    why,
+                });
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::MutexGuard;
 
 use super::lane::{Item, LOOK_AGAIN, Shared, State, Ticket};
-use super::link::{Broken, Link};
+use super::link::{Broken, KEPT_BYTES, Link};
 use super::protocol::{self, FetchFrom, Fetched};
 use super::records::{self, Rows};
 use super::wire::Malformed;
@@ -63,6 +63,7 @@ impl Worker {
                 offset: care.from.offset,
                 leader_epoch: care.epoch,
                 why: why.clone(),
+                is_unreadable: false,
             };
             self.shared.tell(state, back);
         }
@@ -74,12 +75,14 @@ impl Worker {
         let settings = self.shared.settings.clone();
         let mut link = Link::connect(host, port, &settings.client_id, settings.answer_timeout)?;
         {
+            // Before the first wait for an answer.
             let mut state = self.shared.state.lock();
             if state.stop {
                 return Ok(());
             }
             state.stream = Some(link.handle()?);
         }
+        link.agree()?;
         let mut under_way: Option<Asked> = None;
         loop {
             let asked = match under_way.take() {
@@ -108,7 +111,11 @@ impl Worker {
             if !state.proposals.is_empty() {
                 let proposals = std::mem::take(&mut state.proposals);
                 drop(state);
-                self.look_at(link, proposals)?;
+                if let Err(broken) = self.look_at(link, &proposals) {
+                    // They are declined with the lane's end.
+                    self.shared.state.lock().proposals.extend(proposals);
+                    return Err(broken);
+                }
                 continue;
             }
             if let Some((asked, max_bytes)) = self.prepare(&mut state, 0) {
@@ -124,14 +131,14 @@ impl Worker {
     fn look_at(
         &self,
         link: &mut Link,
-        proposals: Vec<(Ticket, TopicPartition)>,
+        proposals: &[(Ticket, TopicPartition)],
     ) -> Result<(), Broken> {
         let mut topics: Vec<&str> = proposals.iter().map(|(_, p)| &*p.topic).collect();
         topics.sort_unstable();
         topics.dedup();
         let leaders = link.leaders(topics.into_iter())?;
         let mut state = self.shared.state.lock();
-        for (ticket, partition) in &proposals {
+        for (ticket, partition) in proposals {
             let leader = leaders.iter().find(|leader| {
                 leader.node == self.node
                     && leader.topic == *partition.topic
@@ -239,16 +246,20 @@ impl Worker {
         let error = match (fetched.error, error_of_all) {
             (0, error) | (error, _) => error,
         };
-        let scanned = if error == 0 {
-            records::scan(fetched.records, from.offset).map_err(|why| why.to_string())
-        } else {
-            Err(format!(
-                "{}",
-                crate::kafka_code::from_number(i32::from(error))
+        let scanned = if error == 0 && fetched.preferred_replica >= 0 && fetched.records.is_empty()
+        {
+            Err((
+                false,
+                "the broker wants another one to be asked".to_string(),
             ))
+        } else if error == 0 {
+            records::scan(fetched.records, from.offset).map_err(|why| (true, why.to_string()))
+        } else {
+            let code = crate::kafka_code::from_number(i32::from(error));
+            Err((false, code.to_string()))
         };
         match scanned {
-            Err(why) => {
+            Err((is_unreadable, why)) => {
                 // Nothing of this answer is taken.
                 let epoch = care.epoch;
                 state.cares.remove(index);
@@ -257,6 +268,7 @@ impl Worker {
                     offset: from.offset,
                     leader_epoch: epoch,
                     why,
+                    is_unreadable,
                 };
                 self.shared.tell(state, back);
                 None
@@ -297,11 +309,15 @@ impl Worker {
 
     /// Turns records into batches and hands each over when it is full.
     fn unpack(&mut self, parts: Vec<Part<'_>>) {
+        if parts.is_empty() {
+            return;
+        }
         let shared = Arc::clone(&self.shared);
         let mut give = |batch| {
             shared.tell(&mut shared.state.lock(), Item::Batch(batch));
         };
-        let mut rows = Rows::new(shared.settings.batch, &mut give);
+        let bytes = parts.iter().map(|part| part.fetched.records.len()).sum();
+        let mut rows = Rows::new(shared.settings.batch, bytes, &mut give);
         for part in parts {
             let unpacked = records::unpack(
                 &part.cell,
@@ -328,8 +344,12 @@ impl Worker {
                         let back = Item::Back {
                             ticket: care.ticket,
                             offset: stopped.at,
-                            leader_epoch: care.epoch,
+                            leader_epoch: match stopped.leader_epoch {
+                                -1 => care.epoch,
+                                epoch => epoch,
+                            },
                             why: stopped.why.to_string(),
+                            is_unreadable: true,
                         };
                         self.shared.tell(&mut state, back);
                     }
@@ -341,6 +361,9 @@ impl Worker {
             }
         }
         rows.finish();
+        if self.scratch.capacity() > KEPT_BYTES {
+            self.scratch = Vec::new();
+        }
     }
 
     /// The broker's quota is used up: it would not answer before.

@@ -98,6 +98,7 @@ impl KafkaSource {
                 offset: ready.cell.fetched(),
                 cell: Arc::clone(&ready.cell),
                 leader_epoch: -1,
+                is_unreadable: false,
             };
             let _ = self.read_on(&back);
         }

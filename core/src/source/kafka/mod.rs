@@ -242,6 +242,7 @@ impl KafkaSource {
                 // Revoked meanwhile: its new owner reads it.
                 return true;
             };
+            cell.note_fetched_epoch(leader_epoch);
             builder.begin_run(&cell, leader_epoch, this.2);
             *run = Some(this);
         }
@@ -354,7 +355,7 @@ impl Source for KafkaSource {
             list.add_partition_offset(
                 &partition.topic,
                 partition.partition,
-                self.native_start(start.offset),
+                self.native_start(partition, start.offset),
             )
             .map_err(|error| kafka_code::error(&error, format!("assign {partition}")))?;
         }
@@ -404,7 +405,7 @@ impl Source for KafkaSource {
         list.add_partition_offset(
             &partition.topic,
             partition.partition,
-            self.native_start(start.offset),
+            self.native_start(partition, start.offset),
         )
         .map_err(|error| kafka_code::error(&error, context()))?;
         // What is still queued from the place before is nobody's until the new cell has the route.
@@ -560,14 +561,20 @@ impl KafkaSource {
     }
 
     /// librdkafka's offset. Without a group there is no committed offset to ask for.
-    fn native_start(&self, offset: Offset) -> rdkafka::Offset {
-        match offset {
+    fn native_start(&self, partition: &TopicPartition, offset: Offset) -> rdkafka::Offset {
+        let native = match offset {
             Offset::Stored if !self.grouped => match self.reset {
                 lookup::Reset::Beginning => rdkafka::Offset::Beginning,
                 lookup::Reset::End => rdkafka::Offset::End,
                 lookup::Reset::Never => rdkafka::Offset::Invalid,
             },
             offset => lookup::native(offset),
+        };
+        // librdkafka takes the beginning that its own last fetch has seen, which may be gone since a lane reads the partition.
+        let low = self.direct.as_ref().and_then(|d| d.low(partition));
+        match (native, low) {
+            (rdkafka::Offset::Beginning, Some(low)) => rdkafka::Offset::Offset(low),
+            (native, _) => native,
         }
     }
 

@@ -139,7 +139,7 @@ fn read(
 ) -> (Vec<RecordBatch>, Result<i32, Stopped>) {
     let mut batches = Vec::new();
     let mut give = |batch| batches.push(RecordBatch::new(batch));
-    let mut rows = Rows::new(limit, &mut give);
+    let mut rows = Rows::new(limit, bytes.len(), &mut give);
     let result = unpack(&cell(), from, bytes, aborted, &mut Vec::new(), &mut rows);
     rows.finish();
     (batches, result)
@@ -220,6 +220,51 @@ fn aborted_transactions_and_markers_are_left_out() {
     let (batches, _) = read(&bytes, 0, &[], LIMIT);
     assert_eq!(offsets(&batches), [0, 1, 2, 3, 5, 6, 9]);
     assert_eq!(scan(&bytes, 0), Ok(10));
+}
+
+/// Two transactions that overlap and come to nothing, as a broker lists them: by their ends.
+#[test]
+fn overlapping_aborted_transactions_are_left_out() {
+    use super::super::protocol;
+    let of = |base, id| Written {
+        attributes: TRANSACTIONAL,
+        producer_id: id,
+        ..plain(base, recs(2))
+    };
+    let records = [
+        write(&of(0, 7)),
+        write(&of(2, 8)),
+        write(&marker(4, 8, true)),
+        write(&of(5, 7)),
+        write(&marker(7, 7, true)),
+        write(&plain(8, recs(1))),
+    ]
+    .concat();
+    let mut answer = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    answer.extend([9; 16]);
+    answer.extend([2, 0, 0, 0, 0, 0, 0]);
+    for mark in [9i64, 9, 0] {
+        answer.extend(mark.to_be_bytes());
+    }
+    answer.push(3);
+    for (id, first) in [(8i64, 2i64), (7, 0)] {
+        answer.extend(id.to_be_bytes());
+        answer.extend(first.to_be_bytes());
+        answer.push(0);
+    }
+    answer.extend((-1i32).to_be_bytes());
+    let mut length = records.len() + 1;
+    while length >= 0x80 {
+        answer.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    answer.push(length as u8);
+    answer.extend(&records);
+    answer.extend([0, 0, 0]);
+    let answer = protocol::fetched(&answer, 1).expect("an answer");
+    let fetched = &answer.partitions[0];
+    let (batches, result) = read(fetched.records, 0, &fetched.aborted, LIMIT);
+    assert_eq!(offsets(&batches), [8], "{result:?}");
 }
 
 #[test]
