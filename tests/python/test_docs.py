@@ -8,8 +8,8 @@ C++. Commands run here if they are cheap; the others name the test that runs the
 from __future__ import annotations
 
 import functools
-import os
 import importlib
+import os
 import re
 import selectors
 import signal
