@@ -151,13 +151,15 @@ def test_a_cancelled_wait_loses_nothing(call: str) -> None:
 
 
 def test_a_message_that_nobody_awaits_any_more_is_not_committed_by_closing() -> None:
-    async def program(conf: dict[str, Any]) -> None:
+    async def program(broker: tidegate.EmbeddedBroker, conf: dict[str, Any]) -> None:
         async with AIOConsumer(conf) as consumer:
             await consumer.subscribe(["t"])
             assert (await consumer.poll(WAIT_S)).offset() == 0
+            # Nothing is at hand, so that a thread waits.
             waiting = asyncio.ensure_future(consumer.poll(WAIT_S))
             await asyncio.sleep(0)
             # The loop stands still: the thread has its message, and the task has not seen it when it is cancelled.
+            filled(broker, 1)
             time.sleep(0.3)  # noqa: ASYNC251
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -167,4 +169,4 @@ def test_a_message_that_nobody_awaits_any_more_is_not_committed_by_closing() -> 
             assert set(other.committed([("t", 0)]).values()) <= {None, 1}
 
     with tidegate.EmbeddedBroker({"t": 1}) as broker:
-        asyncio.run(program(filled(broker, 2)))
+        asyncio.run(program(broker, filled(broker, 1)))
