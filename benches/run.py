@@ -43,7 +43,11 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}")
     parser.add_argument("--records", type=int, help=f"records in each topic, default {RECORDS:,}")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help="contenders whose name holds NAME, and their baselines"
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="the contender NAME, or those whose name holds it, and their baselines",
     )
     parser.add_argument(
         "--as-installed", action="store_true", help="fetch settings as librdkafka has them, one-second stalls included"

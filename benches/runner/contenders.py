@@ -49,7 +49,7 @@ BASE_CONSUMER = {
 WORKING = {"handler": "coroutine", "work_ms": "50", "order": "none"}
 AT_ONCE = {"linger.ms": "0"}
 # Two awaits a record, or 200 records a second, take their time.
-FEW, LATENCIES = 200_000, 2_000
+FEW, LATENCIES = 50_000, 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +142,8 @@ CONTENDERS = (
         most=LATENCIES,
     ),
     Contender("process_100_in_flight", "py_process.py", loop=WORKING | {"in_flight": "100"}, most=20_000),
-    Contender("process_1000_in_flight", "py_process.py", loop=WORKING | {"in_flight": "1000"}, most=200_000),
-    Contender("process_coroutines", "py_process.py", loop={"handler": "coroutine", "in_flight": "1000"}),
+    Contender("process_1000_in_flight", "py_process.py", loop=WORKING | {"in_flight": "1000"}, most=100_000),
+    Contender("process_coroutines", "py_process.py", loop={"handler": "coroutine", "in_flight": "1000"}, most=1_000_000),
     Contender("confluent_create_task", "py_confluent_tasks.py", peer=True),
     Contender("py_process_sends", "py_process.py", loop={"outputs": "producer", "in_flight": "4"}),
     Contender("py_process_exactly_once", "py_process.py", loop={"outputs": "transactions", "in_flight": "4"}),
@@ -222,11 +222,13 @@ BARS = (
 
 
 def chosen(only: Iterable[str]) -> list[Contender]:
-    """All contenders, or those whose name holds one of `only`, with the baselines of their bars."""
+    """All contenders, or those with a name of `only` or whose name holds one, with the baselines of their bars."""
     wanted = list(only)
     if not wanted:
         return list(CONTENDERS)
-    names = {contender.name for contender in CONTENDERS if any(text in contender.name for text in wanted)}
+    exact = {contender.name for contender in CONTENDERS}.intersection(wanted)
+    parts = [text for text in wanted if text not in exact]
+    names = exact | {contender.name for contender in CONTENDERS if any(text in contender.name for text in parts)}
     if not names:
         raise ValueError(f"no contender's name holds {' or '.join(wanted)}; there are {', '.join(c.name for c in CONTENDERS)}")
     for bar in BARS:

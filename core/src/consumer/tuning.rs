@@ -16,6 +16,9 @@ use crate::source::lookup::Reset;
 
 /// Of the whole budget, in percent.
 const PREFETCH_PERCENT: u64 = 40;
+/// Where partitions may be read directly, librdkafka has little to hold, and what it holds takes several times its values.
+const PREFETCH_BESIDE_LANES_PERCENT: u64 = 20;
+const LANES_PERCENT: u64 = 25;
 const GATE_PERCENT: u64 = 20;
 const FETCH_PERCENT: u64 = 10;
 const BATCH_PERCENT: u64 = 5;
@@ -52,7 +55,12 @@ pub(crate) fn tune(config: &ConsumerConfig) -> Tuning {
     native.set("enable.auto.offset.store", "false");
     native.set("enable.partition.eof", config.partition_eof.to_string());
 
-    let prefetch_kbytes = (percent(total, PREFETCH_PERCENT) / 1024).max(1);
+    let is_direct = may_read_directly(config, &native);
+    let prefetch_percent = match is_direct {
+        true => PREFETCH_BESIDE_LANES_PERCENT,
+        false => PREFETCH_PERCENT,
+    };
+    let prefetch_kbytes = (percent(total, prefetch_percent) / 1024).max(1);
     native.set("queued.max.messages.kbytes", prefetch_kbytes.to_string());
     if unset("fetch.queue.backoff.ms") {
         native.set("fetch.queue.backoff.ms", FETCH_QUEUE_BACKOFF_MS.to_string());
@@ -75,7 +83,7 @@ pub(crate) fn tune(config: &ConsumerConfig) -> Tuning {
 
     let batch_bytes = percent(total, BATCH_PERCENT).clamp(*BATCH_BYTES.start(), *BATCH_BYTES.end());
     Tuning {
-        direct: direct_fetch(config, &native, batch_bytes as usize),
+        direct: is_direct.then(|| direct_fetch(config, &native, batch_bytes as usize)),
         native,
         settings: Settings {
             auto_commit: config.auto_commit && config.group_id.is_some(),
@@ -108,25 +116,26 @@ const ONLY_LIBRDKAFKA: [(&str, &str); 7] = [
     ("broker.address.family", "any"),
 ];
 
-fn direct_fetch(
-    config: &ConsumerConfig,
-    native: &ClientConfig,
-    batch_bytes: usize,
-) -> Option<direct::Settings> {
+fn may_read_directly(config: &ConsumerConfig, native: &ClientConfig) -> bool {
     let is_plain = |(name, value): (&str, &str)| {
         let set = native.get(name);
         set.is_none_or(|set| set.eq_ignore_ascii_case(value))
     };
-    if config.direct_after_records == 0 || !ONLY_LIBRDKAFKA.into_iter().all(is_plain) {
-        return None;
-    }
+    config.direct_after_records > 0 && ONLY_LIBRDKAFKA.into_iter().all(is_plain)
+}
+
+fn direct_fetch(
+    config: &ConsumerConfig,
+    native: &ClientConfig,
+    batch_bytes: usize,
+) -> direct::Settings {
     let number = |name: &str, default: i32| {
         let set = native.get(name).and_then(|value| value.parse().ok());
         set.unwrap_or(default)
     };
     let wanted = direct::Wanted {
         client_id: native.get("client.id").unwrap_or("rdkafka").to_string(),
-        budget_bytes: percent(config.queued_max_bytes, PREFETCH_PERCENT) as usize,
+        budget_bytes: percent(config.queued_max_bytes, LANES_PERCENT) as usize,
         fetch_max_bytes: number("fetch.max.bytes", i32::MAX),
         partition_max_bytes: number("max.partition.fetch.bytes", 1_048_576),
         max_wait_ms: number("fetch.wait.max.ms", 500),
@@ -140,7 +149,7 @@ fn direct_fetch(
         },
         after_records: config.direct_after_records,
     };
-    Some(wanted.into())
+    wanted.into()
 }
 
 #[cfg(test)]
@@ -176,7 +185,9 @@ mod tests {
                 .and_then(|value| value.parse().ok())
                 .expect("set");
             assert!(prefetch >= 1);
-            assert!(prefetch * 1024 + tuning.gate_bytes as u64 <= kbytes as u64 * 1024 + 1024);
+            let lanes = percent(kbytes as u64 * 1024, LANES_PERCENT);
+            let parts = prefetch * 1024 + lanes + tuning.gate_bytes as u64;
+            assert!(parts <= kbytes as u64 * 1024 + 1024);
         }
     }
 

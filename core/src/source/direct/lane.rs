@@ -164,42 +164,20 @@ impl Lane {
     }
 
     /// Gives it a partition that it was ready for.
-    pub(super) fn take_over(
-        &self,
-        ticket: Ticket,
-        cell: &Arc<PartitionCell>,
-        topic_id: Uuid,
-        leader_epoch: i32,
-        offset: i64,
-        read_epoch: i32,
-        end_told: Option<i64>,
-    ) {
+    pub(super) fn take_over(&self, care: Care) {
         let mut state = self.shared.state.lock();
         if state.over {
-            let why = "the connection is gone".into();
             let back = Item::Back {
-                ticket,
-                offset,
-                leader_epoch: read_epoch,
-                why,
+                ticket: care.ticket,
+                offset: care.from.offset,
+                leader_epoch: care.epoch,
+                why: "the connection is gone".into(),
                 is_unreadable: false,
             };
             self.shared.tell(&mut state, back);
             return;
         }
-        state.cares.push(Care {
-            ticket,
-            cell: Arc::clone(cell),
-            from: FetchFrom {
-                topic_id,
-                partition: cell.topic_partition().partition,
-                leader_epoch,
-                offset,
-            },
-            epoch: read_epoch,
-            paused: cell.is_paused(),
-            end_told,
-        });
+        state.cares.push(care);
         // Partitions of a topic stand together in a request.
         state
             .cares

@@ -33,8 +33,8 @@ use crate::partition::TopicPartition;
 use crate::queue::Waker;
 use crate::source::FillLimit;
 use crate::tracker::{PartitionCell, UNKNOWN};
-use lane::{Item, Lane, Ticket};
-use protocol::FetchOptions;
+use lane::{Care, Item, Lane, Ticket};
+use protocol::{FetchFrom, FetchOptions};
 
 /// How often it is looked which partitions have become worth it.
 const LOOK_US: u64 = 50_000;
@@ -535,15 +535,19 @@ impl Direct {
             "{partition} is read from broker {} directly, from {offset} on",
             ready.node
         ));
-        lane.take_over(
+        lane.take_over(Care {
             ticket,
-            &ready.cell,
-            ready.topic_id,
-            ready.leader_epoch,
-            offset,
-            ready.cell.fetched_epoch(),
-            entry.end_told,
-        );
+            cell: Arc::clone(&ready.cell),
+            from: FetchFrom {
+                topic_id: ready.topic_id,
+                partition: partition.partition,
+                leader_epoch: ready.leader_epoch,
+                offset,
+            },
+            epoch: ready.cell.fetched_epoch(),
+            paused: ready.cell.is_paused(),
+            end_told: entry.end_told,
+        });
         true
     }
 
