@@ -44,7 +44,7 @@ def main() -> None:
                 taken = producer.produce_batch(run.topic, some)
                 sent += taken
                 # What found no room is marked with an error; it is offered again.
-                some = [{"value": message["value"]} for message in some if message.get("_error")]
+                some = [message for message in some if message.pop("_error", None)]
                 producer.poll(0.01 if some else 0)
     else:
         while sent < run.count:

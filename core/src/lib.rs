@@ -83,6 +83,7 @@ mod record;
 pub mod stats;
 mod token;
 mod tracker;
+mod wire;
 
 // L2
 mod sink;

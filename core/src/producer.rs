@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::log::{self, Level, TIDEGATE};
 use crate::partition::TopicInfo;
 use crate::sink::Sink;
+use crate::sink::direct;
 use crate::sink::kafka::KafkaSink;
 use crate::stats::ProducerStats;
 
@@ -143,6 +144,7 @@ impl Producer {
             &config.properties,
             Arc::clone(&ledger) as _,
             config.tokens.as_ref(),
+            direct::Settings::of(&config.properties, config.direct_after_records),
         )?;
         if keeps == Keeps::EventsAndLog {
             // What librdkafka said while it was made is there for the first look, which may be one that does not wait.

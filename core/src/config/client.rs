@@ -122,6 +122,8 @@ pub struct ProducerConfig {
     pub properties: BTreeMap<String, String>,
     /// `tidegate.queue.full.timeout.ms`: how long `send` waits for room in a full queue.
     pub queue_full_timeout_ms: u64,
+    /// As in [`ConsumerConfig::direct_after_records`], of a topic that is sent to.
+    pub direct_after_records: i64,
     /// `enable.idempotence`, also when `transactional.id` implies it.
     pub idempotence: bool,
     /// `transactional.id`.
@@ -281,6 +283,7 @@ impl ProducerConfig {
         ProducerConfig {
             properties: s.properties(),
             queue_full_timeout_ms: wait.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0),
+            direct_after_records: s.integer("tidegate.direct.after.records").unwrap_or(0),
             idempotence: rules::is_idempotent(s),
             transactional_id: s.given("transactional.id").map(str::to_owned),
             warnings: report.warnings,

@@ -18,6 +18,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 use rdkafka::{ClientContext, Message, Timestamp};
 
+use super::direct::{self, Appended, Direct, Route};
 use super::{
     ProducerRecord, Refused, Report, Reports, Row, Sink, Step, TAGGED, TaggedReport, TaggedRow,
     Token,
@@ -31,8 +32,8 @@ use crate::native;
 use crate::native::throttle::{self, Throttled};
 use crate::partition::TopicInfo;
 use crate::token::TokenSource;
-use drain::{Lines, MainQueue};
-use enqueue::{Fared, Queue};
+use drain::{Ears, Lines, MainQueue, Wakes};
+use enqueue::{Fared, Queue, Topic};
 
 struct Context {
     reports: Arc<dyn Reports>,
@@ -139,15 +140,26 @@ impl ProducerContext for Context {
 pub(crate) struct KafkaSink {
     /// Before the producer in `queue`, so that it is given back first.
     main: MainQueue,
+    wakes: Wakes,
+    /// Topics that are sent to past librdkafka, where that may be.
+    direct: Option<Direct>,
     queue: Queue<Context>,
 }
 
+impl Drop for KafkaSink {
+    fn drop(&mut self) {
+        // The lanes' threads may be there for a moment yet; the queue is not.
+        self.wakes.end();
+    }
+}
+
 impl KafkaSink {
-    /// Starts librdkafka's producer with these properties.
+    /// Starts librdkafka's producer with these properties. Without `direct` it does all the sending.
     pub(crate) fn new(
         properties: &BTreeMap<String, String>,
         reports: Arc<dyn Reports>,
         tokens: Option<&TokenSource>,
+        direct: Option<direct::Settings>,
     ) -> Result<KafkaSink> {
         let throttles = reports.wants_throttles();
         let context = Context { reports };
@@ -157,8 +169,15 @@ impl KafkaSink {
         if throttles {
             throttle::listen(producer.client());
         }
+        let wakes = Wakes::new(MainQueue::new(&producer));
+        let direct = direct.map(|settings| {
+            let wakes = wakes.clone();
+            Direct::new(settings, Box::new(move || wakes.wake()))
+        });
         Ok(KafkaSink {
             main: MainQueue::new(&producer),
+            wakes,
+            direct,
             queue: Queue::new(producer, tokens)?,
         })
     }
@@ -205,16 +224,40 @@ impl KafkaSink {
     }
 }
 
-impl Sink for KafkaSink {
-    fn send(&self, record: &ProducerRecord<'_>, token: Token) -> Result<(), Refused> {
+/// Librdkafka's part of sending.
+impl KafkaSink {
+    fn enqueue_counted(
+        &self,
+        topic: Option<&Topic>,
+        record: &ProducerRecord<'_>,
+        token: Token,
+    ) -> Result<(), Refused> {
+        if let Some(topic) = topic {
+            topic.route.begin(1);
+        }
+        let sent = self.enqueue_uncounted(topic, record, token);
+        if let (Some(topic), Err(_)) = (topic, &sent) {
+            topic.route.withdraw(1);
+        }
+        sent
+    }
+
+    fn enqueue_uncounted(
+        &self,
+        topic: Option<&Topic>,
+        record: &ProducerRecord<'_>,
+        token: Token,
+    ) -> Result<(), Refused> {
         let refused = |failure: KafkaError| self.refused(record.topic, &failure);
         // Zero is the time of the call, to librdkafka as well.
-        if record.headers.is_empty() && record.timestamp_ms.unwrap_or(0) == 0 {
+        if let (Some(topic), true, 0) = (
+            topic,
+            record.headers.is_empty(),
+            record.timestamp_ms.unwrap_or(0),
+        ) {
             let row = (record.key, record.value);
-            let sent = self.queue.send(record.topic, record.partition, row, token);
-            if let Some(sent) = sent {
-                return sent.map_err(|code| refused(KafkaError::MessageProduction(code)));
-            }
+            let sent = self.queue.send(topic, record.partition, row, token);
+            return sent.map_err(|code| refused(KafkaError::MessageProduction(code)));
         }
         let headers = (!record.headers.is_empty()).then(|| {
             record.headers.iter().fold(
@@ -238,6 +281,69 @@ impl Sink for KafkaSink {
             .map_err(|(failure, _)| refused(failure))
     }
 
+    /// Rows for librdkafka, from `first` on; how many were dealt with in all. `enqueue` hands them over and calls its argument for each.
+    fn enqueue_rows(
+        &self,
+        topic: &Topic,
+        first: usize,
+        rows: usize,
+        refused: &mut dyn FnMut(usize, Error),
+        enqueue: impl FnOnce(&mut dyn FnMut(Fared) -> bool),
+    ) -> usize {
+        topic.route.begin(rows - first);
+        let (mut dealt, mut failed) = (first, 0);
+        enqueue(&mut |fared| {
+            if let Fared::Refused(code) = fared {
+                match self.refused(topic.name(), &KafkaError::MessageProduction(code)) {
+                    // librdkafka takes none of those behind it either.
+                    Refused::Full => return false,
+                    Refused::Failed(error) => {
+                        failed += 1;
+                        refused(dealt, error);
+                    }
+                }
+            }
+            dealt += 1;
+            true
+        });
+        topic.route.withdraw(rows - dealt + failed);
+        dealt
+    }
+}
+
+impl direct::Native for KafkaSink {
+    fn route(&self, topic: &str) -> Option<Arc<Route>> {
+        self.queue.route(topic)
+    }
+
+    fn enqueue(&self, record: &ProducerRecord<'_>, token: Token) -> Result<(), Refused> {
+        self.enqueue_counted(self.queue.topic(record.topic), record, token)
+    }
+
+    fn hurry(&self) {
+        // With no time to wait this only wakes the broker threads with the flushing flag up. It fails while records are in
+        // flight, which is why it is called.
+        let _ = self.queue.producer.flush(Duration::ZERO);
+    }
+}
+
+impl Sink for KafkaSink {
+    fn send(&self, record: &ProducerRecord<'_>, token: Token) -> Result<(), Refused> {
+        let topic = self.queue.topic(record.topic);
+        let (Some(direct), Some(topic)) = (&self.direct, topic) else {
+            return self.enqueue_counted(topic, record, token);
+        };
+        let way = topic.route.enter();
+        if let Some(book) = &*way {
+            match book.append(record, token, direct.now(), topic.route.outstanding()) {
+                Appended::Yes => return Ok(()),
+                Appended::Full => return Err(Refused::Full),
+                Appended::NotHere => {}
+            }
+        }
+        self.enqueue_counted(Some(topic), record, token)
+    }
+
     fn send_rows(
         &self,
         topic: &str,
@@ -246,24 +352,41 @@ impl Sink for KafkaSink {
         token: Token,
         refused: &mut dyn FnMut(usize, Error),
     ) -> usize {
-        let mut dealt = 0;
-        let sent = self
-            .queue
-            .send_rows(topic, partition, rows, token, &mut |fared| {
-                if let Fared::Refused(code) = fared {
-                    match self.refused(topic, &KafkaError::MessageProduction(code)) {
-                        // librdkafka takes none of those behind it either.
-                        Refused::Full => return false,
-                        Refused::Failed(error) => refused(dealt, error),
-                    }
+        let Some(topic) = self.queue.topic(topic) else {
+            return self.send_each(topic, partition, rows, token, refused);
+        };
+        let way = topic.route.enter();
+        let mut first = 0;
+        if let (Some(direct), Some(book)) = (&self.direct, &*way) {
+            let now = direct.now();
+            while first < rows.len() {
+                let (taken, why) = book.append_rows(
+                    rows[first..].iter().enumerate().map(|(number, (key, value))| direct::Row {
+                        key: *key,
+                        value: *value,
+                        partition,
+                        token: if first + number == 0 { token } else { 0 },
+                    }),
+                    now,
+                    topic.route.outstanding(),
+                );
+                first += taken;
+                match why {
+                    Appended::Yes => {}
+                    Appended::Full => return first,
+                    // Librdkafka's, this one and those behind it: it refuses those that are too large, and takes the others.
+                    Appended::NotHere => break,
                 }
-                dealt += 1;
-                true
-            });
-        if sent {
-            return dealt;
+            }
+            if first == rows.len() {
+                return first;
+            }
         }
-        self.send_each(topic, partition, rows, token, refused)
+        let token = if first == 0 { token } else { 0 };
+        self.enqueue_rows(topic, first, rows.len(), refused, |tell| {
+            self.queue
+                .send_rows(topic, partition, &rows[first..], token, tell);
+        })
     }
 
     fn send_tagged(
@@ -272,50 +395,70 @@ impl Sink for KafkaSink {
         rows: &[TaggedRow<'_>],
         refused: &mut dyn FnMut(usize, Error),
     ) -> usize {
-        let mut dealt = 0;
-        let sent = self.queue.send_tagged(topic, rows, &mut |fared| {
-            if let Fared::Refused(code) = fared {
-                match self.refused(topic, &KafkaError::MessageProduction(code)) {
-                    Refused::Full => return false,
-                    Refused::Failed(error) => refused(dealt, error),
+        let Some(topic) = self.queue.topic(topic) else {
+            return self.send_each_tagged(topic, rows, refused);
+        };
+        let way = topic.route.enter();
+        let mut first = 0;
+        if let (Some(direct), Some(book)) = (&self.direct, &*way) {
+            let now = direct.now();
+            while first < rows.len() {
+                let (taken, why) = book.append_rows(
+                    rows[first..].iter().map(|row| direct::Row {
+                        key: row.key,
+                        value: row.value,
+                        partition: row.partition,
+                        token: row.token(),
+                    }),
+                    now,
+                    topic.route.outstanding(),
+                );
+                first += taken;
+                match why {
+                    Appended::Yes => {}
+                    Appended::Full => return first,
+                    Appended::NotHere => break,
                 }
             }
-            dealt += 1;
-            true
-        });
-        if sent {
-            return dealt;
-        }
-        for (number, row) in rows.iter().enumerate() {
-            let record = ProducerRecord {
-                partition: row.partition,
-                key: row.key,
-                value: row.value,
-                ..ProducerRecord::new(topic)
-            };
-            match self.send(&record, row.token()) {
-                Ok(()) => {}
-                Err(Refused::Full) => return number,
-                Err(Refused::Failed(error)) => refused(number, error),
+            if first == rows.len() {
+                return first;
             }
         }
-        rows.len()
+        self.enqueue_rows(topic, first, rows.len(), refused, |tell| {
+            self.queue.send_tagged(topic, &rows[first..], tell);
+        })
     }
 
     fn poll(&self, timeout: Duration) {
         let context = self.queue.producer.context();
-        let fatal = || self.fatal();
+        let ears = Ears {
+            lines: &**context,
+            settled: &|topic, records| {
+                if let (Some(direct), Some(route)) = (&self.direct, self.queue.route(topic)) {
+                    direct.consider(topic, route.reported(records));
+                }
+            },
+            fatal: &|| self.fatal(),
+        };
         self.main
-            .serve(timeout, &*context.reports, &**context, &fatal);
+            .serve(timeout, &*context.reports, &ears, &mut || {
+                if let Some(direct) = &self.direct {
+                    direct.serve(&*context.reports, self);
+                }
+            });
     }
 
     fn nudge(&self) {
-        // With no time to wait this only wakes the broker threads with the flushing flag up. It fails while records are in
-        // flight, which is why it is called.
-        let _ = self.queue.producer.flush(Duration::ZERO);
+        direct::Native::hurry(self);
+        if let Some(direct) = &self.direct {
+            direct.hurry();
+        }
     }
 
     fn purge(&self, queued: bool, in_flight: bool, wait: bool) {
+        if let Some(direct) = &self.direct {
+            direct.purge(queued, in_flight);
+        }
         let mut what = PurgeConfig::default();
         if queued {
             what = what.queue();
@@ -376,7 +519,7 @@ mod tests {
         let servers = closed.local_addr().unwrap().to_string();
         drop(closed);
         let properties = BTreeMap::from([("bootstrap.servers".to_string(), servers)]);
-        let sink = KafkaSink::new(&properties, Arc::clone(&heard) as _, None).unwrap();
+        let sink = KafkaSink::new(&properties, Arc::clone(&heard) as _, None, None).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while heard.0.lock().len() < 2 && Instant::now() < deadline {
             sink.poll(Duration::from_millis(10));

@@ -1,6 +1,6 @@
 //! Where records go: the trait behind the producer, and what it reports back.
 //!
-//! L2. [`kafka`] is librdkafka; [`scripted`] is its deterministic twin for tests. [`Sink::send`] and the rest may be called on
+//! L2. [`kafka`] is librdkafka, with [`direct`] for topics that are sent to past it; [`scripted`] is its deterministic twin for tests. [`Sink::send`] and the rest may be called on
 //! any thread and never wait; [`Sink::poll`] belongs to the delivery thread, and reports come from inside it only.
 //!
 //! A sink reports each record it accepted exactly once, with the token the record came with.
@@ -14,6 +14,7 @@ use crate::events::ClientEvent;
 use crate::group::GroupMetadata;
 use crate::partition::{OffsetAndMetadata, TopicInfo};
 
+pub(crate) mod direct;
 pub(crate) mod kafka;
 #[cfg(test)]
 pub(crate) mod scripted;
@@ -249,6 +250,15 @@ pub(crate) trait Sink: Send + Sync {
     }
     /// Copies records of one topic into the queue, in order, each with its own token. As [`Sink::send_rows`].
     fn send_tagged(
+        &self,
+        topic: &str,
+        rows: &[TaggedRow<'_>],
+        refused: &mut dyn FnMut(usize, Error),
+    ) -> usize {
+        self.send_each_tagged(topic, rows, refused)
+    }
+    /// [`Sink::send_tagged`], one by one.
+    fn send_each_tagged(
         &self,
         topic: &str,
         rows: &[TaggedRow<'_>],

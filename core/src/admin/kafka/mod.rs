@@ -94,7 +94,7 @@ impl Client {
         watcher: Arc<Watcher>,
         tokens: Option<&TokenSource>,
     ) -> Result<Client> {
-        let sink = KafkaSink::new(properties, watcher, tokens)?;
+        let sink = KafkaSink::new(properties, watcher, tokens, None)?;
         let handle = sink.native();
         // SAFETY: the handle lives; the callback's queue lives as long as the callback is set.
         let queues = unsafe {

@@ -38,6 +38,5 @@ pub(super) const ROWS: &[Property] = &[
     integer("offset.store.sync.interval.ms", -1, 86_400_000, "-1", "Of file-based offsets, which are gone.").consumer().topic().deprecated().kept("-1", "offsets are committed to the broker"),
     integer("consume.callback.max.messages", 0, 1_000_000, "0", "Most records of one librdkafka consume callback.").consumer().topic().kept("0", "Tidegate uses no consume callback; max.poll.records bounds a batch"),
     integer("max.poll.records", 1, 2_147_483_647, "", "The most records one batch hands out; by default whatever is at hand, up to Tidegate's own batch bounds.").consumer().own(),
-    integer("tidegate.direct.after.records", 0, 2_147_483_647, "1000", "After so many records a partition is read from its broker directly, past librdkafka, where the configuration allows it; 0 for never.").consumer().own(),
     integer("tidegate.revoke.drain.ms", 0, 3_600_000, "", "How long a revoked partition's records in hand may be finished before their partition is given up; by default 15000, or half of max.poll.interval.ms if that is less.").consumer().own(),
 ];

@@ -8,8 +8,10 @@
 use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::bindings as rd;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
@@ -53,6 +55,14 @@ pub(super) trait Lines {
     fn statistics(&self, json: &[u8]);
 }
 
+/// Hears of what comes out beside reports.
+pub(super) struct Ears<'a> {
+    pub(super) lines: &'a dyn Lines,
+    /// Of how many records of a topic there were reports.
+    pub(super) settled: &'a dyn Fn(&str, usize),
+    pub(super) fatal: &'a Fatal<'a>,
+}
+
 /// Tells which error ended the producer, if one did.
 pub(super) type Fatal<'a> = dyn Fn() -> Option<(KafkaCode, String)> + 'a;
 
@@ -63,17 +73,19 @@ impl MainQueue {
         MainQueue(unsafe { rd::rd_kafka_queue_get_main(producer.client().native_ptr()) })
     }
 
-    /// Hands over what is there, and what comes until the time is over.
+    /// Hands over what is there, and what comes until the time is over. `between` is called before each look, and soon after each
+    /// [`MainQueue::wake`].
     pub(super) fn serve(
         &self,
         timeout: Duration,
         reports: &dyn Reports,
-        lines: &dyn Lines,
-        fatal: &Fatal<'_>,
+        ears: &Ears<'_>,
+        between: &mut dyn FnMut(),
     ) {
         let deadline = Instant::now() + timeout;
         let mut after = 0;
         loop {
+            between();
             let left = deadline.saturating_duration_since(Instant::now());
             // Up to the next millisecond, so that the last part of one is no busy loop.
             let left_ms = left.as_micros().div_ceil(1000);
@@ -82,16 +94,44 @@ impl MainQueue {
                 rd::rd_kafka_queue_poll(self.0, c_int::try_from(left_ms).unwrap_or(c_int::MAX))
             };
             if !event.is_null() {
-                Event(event).hand_over(reports, lines, fatal);
+                Event(event).hand_over(reports, ears);
             }
             if Instant::now() >= deadline {
                 after += 1;
                 // What is there when the time is over is handed over as well: nobody is woken for it again.
                 if event.is_null() || after > MOST_AFTER {
+                    between();
                     return;
                 }
             }
         }
+    }
+
+    /// Ends the wait for an event that is under way, or the next one.
+    fn wake(&self) {
+        // SAFETY: the queue is ours.
+        unsafe { rd::rd_kafka_queue_yield(self.0) };
+    }
+}
+
+/// Wakes whoever serves a producer's main queue, from any thread, also when the producer is gone.
+#[derive(Clone, Default)]
+pub(super) struct Wakes(Arc<Mutex<Option<MainQueue>>>);
+
+impl Wakes {
+    /// To be ended before the producer.
+    pub(super) fn new(queue: MainQueue) -> Wakes {
+        Wakes(Arc::new(Mutex::new(Some(queue))))
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(queue) = &*self.0.lock() {
+            queue.wake();
+        }
+    }
+
+    pub(super) fn end(&self) {
+        *self.0.lock() = None;
     }
 }
 
@@ -109,28 +149,36 @@ unsafe fn text<'a>(text: *const c_char) -> Cow<'a, str> {
 }
 
 impl Event {
-    fn hand_over(&self, reports: &dyn Reports, lines: &dyn Lines, fatal: &Fatal<'_>) {
+    fn hand_over(&self, reports: &dyn Reports, ears: &Ears<'_>) {
         // SAFETY: the event is alive, as long as `self` is.
         match unsafe { rd::rd_kafka_event_type(self.0) } {
-            rd::RD_KAFKA_EVENT_DR => self.deliveries(reports),
-            rd::RD_KAFKA_EVENT_ERROR => self.error(reports, fatal),
-            rd::RD_KAFKA_EVENT_LOG => self.log(lines),
+            rd::RD_KAFKA_EVENT_DR => self.deliveries(reports, ears.settled),
+            rd::RD_KAFKA_EVENT_ERROR => self.error(reports, ears.fatal),
+            rd::RD_KAFKA_EVENT_LOG => self.log(ears.lines),
             rd::RD_KAFKA_EVENT_STATS => {
                 // SAFETY: an event of this type has a text that ends with a NUL.
                 let json = unsafe { text(rd::rd_kafka_event_stats(self.0)) };
-                lines.statistics(json.as_bytes());
+                ears.lines.statistics(json.as_bytes());
             }
             // Nothing else is asked for.
             _ => {}
         }
     }
 
-    fn deliveries(&self, reports: &dyn Reports) {
+    fn deliveries(&self, reports: &dyn Reports, settled: &dyn Fn(&str, usize)) {
         let mut delivered = 0;
+        let mut of: Option<Cow<'_, str>> = None;
+        let mut count = 0;
         let mut tagged = Vec::new();
         // SAFETY: the event is alive, and its messages are until it is given back.
         let next = || unsafe { rd::rd_kafka_event_message_next(self.0).as_ref() };
         while let Some(message) = next() {
+            count += 1;
+            if of.is_none() && !message.rkt.is_null() {
+                // All records of an event are of one topic.
+                // SAFETY: the message is alive, and its topic is as long.
+                of = Some(unsafe { text(rd::rd_kafka_topic_name(message.rkt)) });
+            }
             let token = message._private.addr();
             let outcome = match message.err {
                 rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
@@ -197,6 +245,9 @@ impl Event {
         }
         if !tagged.is_empty() {
             reports.tagged(&mut tagged);
+        }
+        if let Some(topic) = of {
+            settled(&topic, count);
         }
     }
 

@@ -19,6 +19,7 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use crate::error::Result;
 use crate::native::sasl::{self, Tokens};
+use crate::sink::direct::Route;
 use crate::sink::{Row, TaggedRow, Token};
 use crate::token::TokenSource;
 
@@ -30,9 +31,10 @@ const ANY_PARTITION: i32 = -1;
 const CHUNK: usize = 64;
 
 /// One reference to a topic of librdkafka's, and its name.
-struct Topic {
+pub(super) struct Topic {
     native: *mut rd::rd_kafka_topic_t,
     name: Box<str>,
+    pub(super) route: Arc<Route>,
 }
 
 // SAFETY: librdkafka's topic handles may be used by any thread.
@@ -44,6 +46,12 @@ impl Drop for Topic {
     fn drop(&mut self) {
         // SAFETY: the one reference that `rd_kafka_topic_new` gave; the producer still lives (see `Queue`).
         unsafe { rd::rd_kafka_topic_destroy(self.native) };
+    }
+}
+
+impl Topic {
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -93,12 +101,12 @@ impl<C: ProducerContext + 'static> Queue<C> {
     }
 
     /// The topic's handle, good while `self` lives; none when there are too many, or librdkafka wants none of that name.
-    fn topic(&self, name: &str) -> Option<*mut rd::rd_kafka_topic_t> {
+    pub(super) fn topic(&self, name: &str) -> Option<&Topic> {
         // SAFETY: NULL, or leads into one of `topics`, which neither moves nor ends before `self` does.
         if let Some(last) = unsafe { self.last.load(Ordering::Acquire).as_ref() }
             && *last.name == *name
         {
-            return Some(last.native);
+            return Some(last);
         }
         if let Some(topic) = self.topics.read().get(name) {
             return Some(self.found(topic));
@@ -122,30 +130,42 @@ impl<C: ProducerContext + 'static> Queue<C> {
         let name: Box<str> = name.into();
         let topic = topics
             .entry(name.clone())
-            .or_insert_with(|| Arc::new(Topic { native, name }));
+            .or_insert_with(|| {
+                Arc::new(Topic {
+                    native,
+                    name,
+                    route: Arc::default(),
+                })
+            });
         Some(self.found(topic))
     }
 
-    fn found(&self, topic: &Topic) -> *mut rd::rd_kafka_topic_t {
-        self.last
-            .store(ptr::from_ref(topic).cast_mut(), Ordering::Release);
-        topic.native
+    fn found(&self, topic: &Arc<Topic>) -> &Topic {
+        let topic = Arc::as_ptr(topic);
+        self.last.store(topic.cast_mut(), Ordering::Release);
+        // SAFETY: one of `topics`, which neither moves nor ends before `self` does.
+        unsafe { &*topic }
+    }
+
+    /// Which way the topic's records go, if it is known here.
+    pub(super) fn route(&self, name: &str) -> Option<Arc<Route>> {
+        let topics = self.topics.read();
+        topics.get(name).map(|topic| Arc::clone(&topic.route))
     }
 
     /// Copies a record without headers and timestamp into the queue; none when it cannot go this way.
     pub(super) fn send(
         &self,
-        topic: &str,
+        topic: &Topic,
         partition: Option<i32>,
         (key, value): Row<'_>,
         token: Token,
-    ) -> Option<Result<(), RDKafkaErrorCode>> {
-        let topic = self.topic(topic)?;
+    ) -> Result<(), RDKafkaErrorCode> {
         // SAFETY: the topic is this producer's and lives as long as `self`; key and value are read, and copied, within their
         // lengths during the call; the token is a number to librdkafka.
         let code = unsafe {
             rd::rd_kafka_produce(
-                topic,
+                topic.native,
                 partition.unwrap_or(ANY_PARTITION),
                 rd::RD_KAFKA_MSG_F_COPY,
                 start(value),
@@ -156,25 +176,22 @@ impl<C: ProducerContext + 'static> Queue<C> {
             )
         };
         if code == 0 {
-            return Some(Ok(()));
+            return Ok(());
         }
         // SAFETY: reads this thread's error, which the failed call has set.
-        Some(Err(unsafe { rd::rd_kafka_last_error() }.into()))
+        Err(unsafe { rd::rd_kafka_last_error() }.into())
     }
 
-    /// Copies rows into the queue, in order, and tells how each fared, the first ones first; `token` is the first row's. False when they
-    /// cannot go this way.
+    /// Copies rows into the queue, in order, and tells how each fared, the first ones first, until that says no; `token` is the first
+    /// row's.
     pub(super) fn send_rows(
         &self,
-        topic: &str,
+        topic: &Topic,
         partition: Option<i32>,
         rows: &[Row<'_>],
         mut token: Token,
         tell: &mut dyn FnMut(Fared) -> bool,
-    ) -> bool {
-        let Some(topic) = self.topic(topic) else {
-            return false;
-        };
+    ) {
         // SAFETY: integers and pointers, for which zero and NULL are values.
         let mut messages: [rd::rd_kafka_message_t; CHUNK] = unsafe { std::mem::zeroed() };
         for rows in rows.chunks(CHUNK) {
@@ -189,7 +206,7 @@ impl<C: ProducerContext + 'static> Queue<C> {
             // SAFETY: as in `send`; `messages` holds at least as many as there are rows in the chunk.
             unsafe {
                 rd::rd_kafka_produce_batch(
-                    topic,
+                    topic.native,
                     partition.unwrap_or(ANY_PARTITION),
                     rd::RD_KAFKA_MSG_F_COPY,
                     messages.as_mut_ptr(),
@@ -202,23 +219,19 @@ impl<C: ProducerContext + 'static> Queue<C> {
                     code => Fared::Refused(code.into()),
                 };
                 if !tell(fared) {
-                    return true;
+                    return;
                 }
             }
         }
-        true
     }
 
     /// As [`Queue::send_rows`], each row with its own token and partition.
     pub(super) fn send_tagged(
         &self,
-        topic: &str,
+        topic: &Topic,
         rows: &[TaggedRow<'_>],
         tell: &mut dyn FnMut(Fared) -> bool,
-    ) -> bool {
-        let Some(topic) = self.topic(topic) else {
-            return false;
-        };
+    ) {
         // SAFETY: integers and pointers, for which zero and NULL are values.
         let mut messages: [rd::rd_kafka_message_t; CHUNK] = unsafe { std::mem::zeroed() };
         for rows in rows.chunks(CHUNK) {
@@ -234,7 +247,7 @@ impl<C: ProducerContext + 'static> Queue<C> {
             // SAFETY: as in `send_rows`.
             unsafe {
                 rd::rd_kafka_produce_batch(
-                    topic,
+                    topic.native,
                     ANY_PARTITION,
                     rd::RD_KAFKA_MSG_F_COPY | rd::RD_KAFKA_MSG_F_PARTITION,
                     messages.as_mut_ptr(),
@@ -247,10 +260,9 @@ impl<C: ProducerContext + 'static> Queue<C> {
                     code => Fared::Refused(code.into()),
                 };
                 if !tell(fared) {
-                    return true;
+                    return;
                 }
             }
         }
-        true
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read};
 
-use super::wire::Malformed;
+use crate::wire::Malformed;
 
 /// A batch that grows beyond this is left to librdkafka, whose own limits then decide.
 const LARGEST_BYTES: usize = 512 * 1024 * 1024;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::protocol::FetchFrom;
-use super::wire::Uuid;
+use crate::wire::Uuid;
 use super::worker::Worker;
 use super::{Settings, Watermarks};
 use crate::batch::BatchData;

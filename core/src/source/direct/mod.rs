@@ -14,10 +14,8 @@
 
 mod codec;
 mod lane;
-mod link;
 mod protocol;
 mod records;
-mod wire;
 mod worker;
 
 use std::collections::HashMap;

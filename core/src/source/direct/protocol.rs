@@ -1,130 +1,10 @@
-//! The three requests that fetching takes, in one version each: ApiVersions 0 (any broker answers it), Metadata 12, Fetch 13.
+//! The request that fetching takes, beside those of [`crate::wire::cluster`]: Fetch 13.
 //!
-//! Fetch 13 is the first that names topics by id, so that a topic that is deleted and made anew is never taken for the old one,
+//! It is the first version that names topics by id, so that a topic that is deleted and made anew is never taken for the old one,
 //! and every broker since Kafka 3.1 understands it. A broker that does not is read through librdkafka.
 
-use super::wire::{Decoder, Encoder, Malformed, Uuid};
-
-const FETCH: i16 = 1;
-const METADATA: i16 = 3;
-const API_VERSIONS: i16 = 18;
-const FETCH_VERSION: i16 = 13;
-const METADATA_VERSION: i16 = 12;
-const API_VERSIONS_VERSION: i16 = 0;
-
-/// Reads the header of an answer, and its correlation id.
-fn correlation(read: &mut Decoder<'_>, has_tags: bool) -> Result<i32, Malformed> {
-    let correlation = read.i32()?;
-    if has_tags {
-        read.skip_tags()?;
-    }
-    Ok(correlation)
-}
-
-fn expect(correlation: i32, expected: i32) -> Result<(), Malformed> {
-    if correlation == expected {
-        Ok(())
-    } else {
-        Err(Malformed("it answers another request"))
-    }
-}
-
-pub(super) fn api_versions(correlation: i32, client_id: &str) -> Vec<u8> {
-    Encoder::old_request(API_VERSIONS, API_VERSIONS_VERSION, correlation, client_id).finish()
-}
-
-/// Whether the broker understands the requests made here.
-pub(super) fn understands_us(answer: &[u8], expected: i32) -> Result<bool, Malformed> {
-    let mut read = Decoder::new(answer);
-    expect(correlation(&mut read, false)?, expected)?;
-    if read.i16()? != 0 {
-        return Ok(false);
-    }
-    let (mut fetch, mut metadata) = (false, false);
-    for _ in 0..read.i32()? {
-        let (key, least, most) = (read.i16()?, read.i16()?, read.i16()?);
-        match key {
-            FETCH => fetch = (least..=most).contains(&FETCH_VERSION),
-            METADATA => metadata = (least..=most).contains(&METADATA_VERSION),
-            _ => {}
-        }
-    }
-    Ok(fetch && metadata)
-}
-
-pub(super) fn metadata<'a>(
-    correlation: i32,
-    client_id: &str,
-    topics: impl ExactSizeIterator<Item = &'a str>,
-) -> Vec<u8> {
-    let mut request = Encoder::request(METADATA, METADATA_VERSION, correlation, client_id);
-    request.count(topics.len());
-    for topic in topics {
-        request.uuid([0; 16]);
-        request.text(topic);
-        request.no_tags();
-    }
-    // A topic that is gone stays gone.
-    request.bool(false);
-    request.bool(false);
-    request.no_tags();
-    request.finish()
-}
-
-/// Who leads a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Leader {
-    pub(super) topic: String,
-    pub(super) topic_id: Uuid,
-    pub(super) partition: i32,
-    pub(super) node: i32,
-    pub(super) epoch: i32,
-}
-
-/// The leaders of partitions that have one.
-pub(super) fn leaders(answer: &[u8], expected: i32) -> Result<Vec<Leader>, Malformed> {
-    let mut read = Decoder::new(answer);
-    expect(correlation(&mut read, true)?, expected)?;
-    read.i32()?; // throttle time
-    for _ in 0..read.count()? {
-        read.i32()?;
-        read.text()?;
-        read.i32()?;
-        read.text()?;
-        read.skip_tags()?;
-    }
-    read.text()?; // cluster id
-    read.i32()?; // controller
-    let mut leaders = Vec::new();
-    for _ in 0..read.count()? {
-        let topic_error = read.i16()?;
-        let topic = read.text()?.to_string();
-        let topic_id = read.uuid()?;
-        read.i8()?; // internal
-        for _ in 0..read.count()? {
-            let error = read.i16()?;
-            let (partition, node, epoch) = (read.i32()?, read.i32()?, read.i32()?);
-            for _replicas_isr_and_offline in 0..3 {
-                for _ in 0..read.count()? {
-                    read.i32()?;
-                }
-            }
-            read.skip_tags()?;
-            if topic_error == 0 && error == 0 && node >= 0 && topic_id != [0; 16] {
-                leaders.push(Leader {
-                    topic: topic.clone(),
-                    topic_id,
-                    partition,
-                    node,
-                    epoch,
-                });
-            }
-        }
-        read.i32()?; // authorized operations
-        read.skip_tags()?;
-    }
-    Ok(leaders)
-}
+use crate::wire::cluster::{FETCH, correlation, expect};
+use crate::wire::{Decoder, Encoder, Malformed, Uuid};
 
 /// What is the same for each fetch of a consumer.
 #[derive(Debug, Clone)]
@@ -152,7 +32,7 @@ pub(super) fn fetch(
     max_bytes: i32,
     partitions: &[FetchFrom],
 ) -> Vec<u8> {
-    let mut request = Encoder::request(FETCH, FETCH_VERSION, correlation, client_id);
+    let mut request = Encoder::request(FETCH, correlation, client_id);
     request.i32(-1); // no replica
     request.i32(options.max_wait_ms);
     request.i32(options.min_bytes);
@@ -275,8 +155,6 @@ mod tests {
             let mut bytes = bytes;
             // As if it were the answer to this very request.
             bytes.splice(0..0, [0, 0, 0, 7, 0]);
-            let _ = understands_us(&bytes, 7);
-            let _ = leaders(&bytes, 7);
             let _ = fetched(&bytes, 7);
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::codec;
 use super::protocol::Aborted;
-use super::wire::{Decoder, Malformed};
+use crate::wire::{Decoder, Malformed};
 use crate::batch::{BatchBuilder, BatchData, TimestampType};
 use crate::source::FillLimit;
 use crate::tracker::PartitionCell;

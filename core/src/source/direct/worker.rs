@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use parking_lot::MutexGuard;
 
 use super::lane::{Item, LOOK_AGAIN, Shared, State, Ticket};
-use super::link::{Broken, KEPT_BYTES, Link};
+use crate::wire::cluster::{FETCH, METADATA};
+use crate::wire::link::{Broken, KEPT_BYTES, Link};
 use super::protocol::{self, FetchFrom, Fetched};
 use super::records::{self, Rows};
-use super::wire::Malformed;
+use crate::wire::Malformed;
 use crate::partition::TopicPartition;
 use crate::tracker::PartitionCell;
 
@@ -82,7 +83,7 @@ impl Worker {
             }
             state.stream = Some(link.handle()?);
         }
-        link.agree()?;
+        link.agree(&[FETCH, METADATA])?;
         let mut under_way: Option<Asked> = None;
         loop {
             let asked = match under_way.take() {
@@ -136,11 +137,12 @@ impl Worker {
         let mut topics: Vec<&str> = proposals.iter().map(|(_, p)| &*p.topic).collect();
         topics.sort_unstable();
         topics.dedup();
-        let leaders = link.leaders(topics.into_iter())?;
+        let leaders = link.cluster(topics.into_iter())?.leaders;
         let mut state = self.shared.state.lock();
         for (ticket, partition) in proposals {
             let leader = leaders.iter().find(|leader| {
                 leader.node == self.node
+                    && leader.topic_id != [0; 16]
                     && leader.topic == *partition.topic
                     && leader.partition == partition.partition
             });
@@ -180,7 +182,11 @@ impl Worker {
 
     fn ask(&self, link: &mut Link, asked: &Asked, max_bytes: i32) -> Result<(), Broken> {
         let partitions: Vec<FetchFrom> = asked.cares.iter().map(|(_, _, from)| *from).collect();
-        link.ask(&self.shared.settings.fetch, max_bytes, &partitions)
+        let options = &self.shared.settings.fetch;
+        link.outgoing.send(|correlation, client_id| {
+            protocol::fetch(correlation, client_id, options, max_bytes, &partitions)
+        })?;
+        Ok(())
     }
 
     /// Takes an answer in: notes where to go on, asks for more if there is room, unpacks. Gives how long the broker wants to be

@@ -1,12 +1,18 @@
 //! Kafka's wire format: the primitive types that requests are written with and answers are read by.
 //!
+//! For what goes past librdkafka: partitions read ([`crate::source::direct`]) and topics written ([`crate::sink::direct`]) directly.
+//! [`link`] is a connection to a broker, [`cluster`] are the requests that both need.
+//!
 //! Reading never trusts a length: everything is checked against what is left, and what does not fit is [`Malformed`].
 
 use std::fmt;
 
+pub(crate) mod cluster;
+pub(crate) mod link;
+
 /// An answer that is not what the protocol says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(crate) struct Malformed(pub(crate) &'static str);
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,20 +23,19 @@ impl fmt::Display for Malformed {
 const CUT_OFF: Malformed = Malformed("it ends too early");
 
 /// Writes one request, its size in front.
-pub(super) struct Encoder(Vec<u8>);
+pub(crate) struct Encoder(Vec<u8>);
 
 impl Encoder {
-    /// Begins a request with a header of version 2 (the one with tagged fields).
-    pub(super) fn request(key: i16, version: i16, correlation: i32, client_id: &str) -> Encoder {
-        let mut request = Encoder::old_request(key, version, correlation, client_id);
+    /// Begins a request of this kind and version, with a header of version 2 (the one with tagged fields).
+    pub(crate) fn request(kind: (i16, i16), correlation: i32, client_id: &str) -> Encoder {
+        let mut request = Encoder::old_request(kind, correlation, client_id);
         request.no_tags();
         request
     }
 
     /// Begins a request with a header of version 1.
-    pub(super) fn old_request(
-        key: i16,
-        version: i16,
+    pub(crate) fn old_request(
+        (key, version): (i16, i16),
         correlation: i32,
         client_id: &str,
     ) -> Encoder {
@@ -46,27 +51,27 @@ impl Encoder {
         request
     }
 
-    pub(super) fn i8(&mut self, value: i8) {
+    pub(crate) fn i8(&mut self, value: i8) {
         self.0.extend_from_slice(&value.to_be_bytes());
     }
 
-    pub(super) fn i16(&mut self, value: i16) {
+    pub(crate) fn i16(&mut self, value: i16) {
         self.0.extend_from_slice(&value.to_be_bytes());
     }
 
-    pub(super) fn i32(&mut self, value: i32) {
+    pub(crate) fn i32(&mut self, value: i32) {
         self.0.extend_from_slice(&value.to_be_bytes());
     }
 
-    pub(super) fn i64(&mut self, value: i64) {
+    pub(crate) fn i64(&mut self, value: i64) {
         self.0.extend_from_slice(&value.to_be_bytes());
     }
 
-    pub(super) fn uuid(&mut self, value: Uuid) {
+    pub(crate) fn uuid(&mut self, value: Uuid) {
         self.0.extend_from_slice(&value);
     }
 
-    pub(super) fn bool(&mut self, value: bool) {
+    pub(crate) fn bool(&mut self, value: bool) {
         self.i8(i8::from(value));
     }
 
@@ -79,41 +84,66 @@ impl Encoder {
     }
 
     /// The length of an array, before its elements.
-    pub(super) fn count(&mut self, count: usize) {
+    pub(crate) fn count(&mut self, count: usize) {
         self.uvarint(count + 1);
     }
 
-    pub(super) fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.uvarint(text.len() + 1);
         self.0.extend_from_slice(text.as_bytes());
     }
 
-    pub(super) fn no_tags(&mut self) {
+    /// Text that is not there.
+    pub(crate) fn no_text(&mut self) {
+        self.uvarint(0);
+    }
+
+    /// The length of bytes that are sent behind this request's own.
+    pub(crate) fn bytes_follow(&mut self, length: usize) {
+        self.uvarint(length + 1);
+    }
+
+    pub(crate) fn no_tags(&mut self) {
         self.0.push(0);
     }
 
+    /// How many bytes were written, the size among them.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The bytes to send.
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        let size = i32::try_from(self.0.len() - 4).unwrap_or(i32::MAX);
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.finish_with(0)
+    }
+
+    /// The bytes to send, of a request of which `elsewhere` bytes more are sent between these.
+    pub(crate) fn finish_with(mut self, elsewhere: usize) -> Vec<u8> {
+        let size = i32::try_from(self.0.len() - 4 + elsewhere).unwrap_or(i32::MAX);
         self.0[..4].copy_from_slice(&size.to_be_bytes());
         self.0
     }
 }
 
 /// Names a topic for ever: one that is made anew under the same name has another.
-pub(super) type Uuid = [u8; 16];
+pub(crate) type Uuid = [u8; 16];
 
 /// Reads an answer from its start to its end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Decoder<'a>(&'a [u8]);
+pub(crate) struct Decoder<'a>(&'a [u8]);
 
 impl<'a> Decoder<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Decoder<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Decoder<'a> {
         Decoder(bytes)
     }
 
+    /// How many bytes are left.
+    pub(crate) fn left(&self) -> usize {
+        self.0.len()
+    }
+
     #[inline]
-    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(CUT_OFF)?;
         self.0 = rest;
         Ok(taken)
@@ -126,29 +156,29 @@ impl<'a> Decoder<'a> {
         Ok(*taken)
     }
 
-    pub(super) fn i8(&mut self) -> Result<i8, Malformed> {
+    pub(crate) fn i8(&mut self) -> Result<i8, Malformed> {
         Ok(i8::from_be_bytes(self.array()?))
     }
 
-    pub(super) fn i16(&mut self) -> Result<i16, Malformed> {
+    pub(crate) fn i16(&mut self) -> Result<i16, Malformed> {
         Ok(i16::from_be_bytes(self.array()?))
     }
 
-    pub(super) fn i32(&mut self) -> Result<i32, Malformed> {
+    pub(crate) fn i32(&mut self) -> Result<i32, Malformed> {
         Ok(i32::from_be_bytes(self.array()?))
     }
 
-    pub(super) fn i64(&mut self) -> Result<i64, Malformed> {
+    pub(crate) fn i64(&mut self) -> Result<i64, Malformed> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
-    pub(super) fn uuid(&mut self) -> Result<Uuid, Malformed> {
+    pub(crate) fn uuid(&mut self) -> Result<Uuid, Malformed> {
         self.array()
     }
 
     /// Seven bits a byte, the lowest first.
     #[inline]
-    pub(super) fn uvarint(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn uvarint(&mut self) -> Result<u64, Malformed> {
         // Nearly all numbers of a record take one byte or two.
         match *self.0 {
             [a, ref rest @ ..] if a < 0x80 => {
@@ -178,13 +208,13 @@ impl<'a> Decoder<'a> {
 
     /// A signed number, zigzag.
     #[inline]
-    pub(super) fn varint(&mut self) -> Result<i64, Malformed> {
+    pub(crate) fn varint(&mut self) -> Result<i64, Malformed> {
         let value = self.uvarint()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
     /// The length of an array; a null one has no elements.
-    pub(super) fn count(&mut self) -> Result<usize, Malformed> {
+    pub(crate) fn count(&mut self) -> Result<usize, Malformed> {
         let count = self.uvarint()?.saturating_sub(1);
         // An element takes a byte at least, so that nobody reserves room for what cannot be there.
         match usize::try_from(count) {
@@ -194,7 +224,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Bytes with their length in front; `None` for null.
-    pub(super) fn bytes(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+    pub(crate) fn bytes(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         match self.uvarint()? {
             0 => Ok(None),
             length => {
@@ -205,12 +235,12 @@ impl<'a> Decoder<'a> {
     }
 
     /// Text; null is empty.
-    pub(super) fn text(&mut self) -> Result<&'a str, Malformed> {
+    pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
         let bytes = self.bytes()?.unwrap_or(&[]);
         std::str::from_utf8(bytes).map_err(|_| Malformed("a name is no UTF-8"))
     }
 
-    pub(super) fn skip_tags(&mut self) -> Result<(), Malformed> {
+    pub(crate) fn skip_tags(&mut self) -> Result<(), Malformed> {
         for _ in 0..self.uvarint()? {
             self.uvarint()?;
             let length = usize::try_from(self.uvarint()?).map_err(|_| CUT_OFF)?;
@@ -238,14 +268,14 @@ mod tests {
 
     #[test]
     fn a_request_begins_with_its_size_and_header() {
-        let bytes = Encoder::request(18, 3, 7, "me").finish();
+        let bytes = Encoder::request((18, 3), 7, "me").finish();
         assert_eq!(bytes, b"\0\0\0\x0d\0\x12\0\x03\0\0\0\x07\0\x02me\0");
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read(number in any::<i64>(), text in ".{0,300}", count in 0usize..200) {
-            let mut request = Encoder::request(1, 1, 1, "");
+            let mut request = Encoder::request((1, 1), 1, "");
             request.i64(number);
             request.text(&text);
             request.count(count);
