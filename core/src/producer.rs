@@ -372,6 +372,8 @@ impl Producer {
     pub fn stats(&self) -> ProducerStats {
         let ledger = &self.engine().ledger;
         ledger.metrics.in_flight.set(ledger.in_flight());
+        let direct = self.engine().sink().map_or(0, |sink| sink.topics_direct());
+        ledger.metrics.topics_direct.set(direct as u64);
         ledger.metrics.snapshot()
     }
 

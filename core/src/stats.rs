@@ -225,6 +225,7 @@ metrics! {
     records_refused: Counter, "records", "Records not accepted: the call returned an error that says why.";
     queue_full_waits: Counter, "waits", "Calls that had to wait for room in the queue.";
     in_flight: Gauge, "records", "Records accepted and not reported yet.";
+    topics_direct: Gauge, "topics", "Topics sent to their brokers directly now, past librdkafka.";
     errors: Counter, "errors", "Errors reported by librdkafka, temporary ones included.";
     delivery_latency_us: Histogram, "us", "Time from the call to the delivery report, of every record with a callback or future and of one in 64 of the others.";
 }

@@ -484,6 +484,10 @@ impl Sink for KafkaSink {
         transaction::run(&self.queue.producer, step, timeout)
     }
 
+    fn topics_direct(&self) -> usize {
+        self.direct.as_ref().map_or(0, Direct::topics)
+    }
+
     fn cluster_id(&self, timeout: Duration) -> Result<Option<String>> {
         let client = self.queue.producer.client();
         Ok(client.fetch_cluster_id(native::timeout(timeout)))

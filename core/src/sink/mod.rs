@@ -292,6 +292,10 @@ pub(crate) trait Sink: Send + Sync {
     fn transaction(&self, step: Step<'_>, timeout: Option<Duration>) -> Result<()>;
     /// The name and password that connections made from now on use.
     fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()>;
+    /// How many topics are sent to past librdkafka.
+    fn topics_direct(&self) -> usize {
+        0
+    }
     /// The cluster's own name.
     fn cluster_id(&self, timeout: Duration) -> Result<Option<String>>;
 }

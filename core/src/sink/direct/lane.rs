@@ -423,7 +423,7 @@ impl Lane {
         let parts = std::mem::take(&mut state.parts);
         self.changed.notify_one();
         drop(state);
-        if !parts.is_empty() {
+        if !parts.is_empty() && !self.stopping.load(Ordering::SeqCst) {
             let node = &self.node;
             say(format_args!(
                 "nothing more is sent directly to broker {} ({}:{}): {why}",

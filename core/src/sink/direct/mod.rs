@@ -129,10 +129,10 @@ impl Direct {
         }
     }
 
-    /// Records that are in here.
-    #[cfg(test)]
-    pub(crate) fn records(&self) -> usize {
-        self.account.records()
+    /// How many topics are sent to from here.
+    pub(crate) fn topics(&self) -> usize {
+        let books = self.books.lock();
+        books.iter().filter(|book| book.is_sending()).count()
     }
 
     /// Librdkafka has reported records of a topic, of which it delivered so many since it has the topic.
@@ -632,3 +632,6 @@ fn who_leads(settings: &Settings, topic: &str) -> Option<Cluster> {
 fn say(what: std::fmt::Arguments<'_>) {
     log::emit(Level::Debug, log::TIDEGATE, what);
 }
+
+#[cfg(test)]
+mod tests;

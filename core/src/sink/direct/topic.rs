@@ -139,6 +139,10 @@ impl Book {
         self.state.load(Ordering::SeqCst) == WAITING
     }
 
+    pub(super) fn is_sending(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == SENDING
+    }
+
     pub(super) fn is_returning(&self) -> bool {
         self.state.load(Ordering::SeqCst) == RETURNING
     }
