@@ -42,6 +42,18 @@ five requests are in flight per connection (`max.in.flight.requests.per.connecti
 contradicts it, and the producer is not created. `transactional.id` switches idempotence on.
 
 A full queue makes `send` wait, at most `tidegate.queue.full.timeout.ms`.
+
+### Topics that are sent to directly
+
+After `tidegate.direct.after.records` delivered records a topic is sent to directly: its records are written once, into the batch that
+goes to the broker over a connection of Tidegate's own, at a fraction of the cost. A topic of which anything unusual is heard (an
+error, a lost connection, another leader) goes back to librdkafka with everything that was not confirmed, in order, and librdkafka
+tries again or gives up, as ever; a record whose confirmation was lost may be written twice, as with librdkafka without
+`enable.idempotence`. `stats()` says how many topics are sent to so (`topics_direct`). The queue's limits, `linger.ms`, `batch.size`,
+`partitioner` and the other properties hold as before, but that a record whose broker falls silent may take half as long again as
+`delivery.timeout.ms`. A producer leaves all sending to librdkafka with `enable.idempotence`, `transactional.id`, `acks=0`,
+`retries=0`, a `delivery.timeout.ms` below two seconds, compression, `queuing.strategy=lifo`, a `security.protocol` other than
+`plaintext`, and when `statistics.interval.ms`, `debug`, `plugin.library.paths` or `broker.address.family` is set.
 ";
 
 const TAIL: &str = "

@@ -6,6 +6,12 @@ use crate::error::Error;
 use crate::shared::AppEvent;
 use crate::source::Source;
 
+/// The last commit has longer than those that are repeated anyway: while the group is rebalancing, the coordinator answers it behind a
+/// JoinGroup that waits for the slowest member. What it does not say is handled again by others.
+const LAST_COMMIT_WAIT_US: u64 = 3 * COMMIT_WAIT_US;
+/// Of the time to close, what is kept for leaving the group.
+const LEAVE_US: u64 = 1_000_000;
+
 impl<S: Source> Poller<S> {
     pub(super) fn begin_close(&mut self, now_us: u64) {
         if self.is_closing() {
@@ -14,7 +20,12 @@ impl<S: Source> Poller<S> {
         self.shared.set_closing();
         self.answer_pending_assign(now_us);
         self.hurry_drain();
-        let until_us = self.close_deadline_us().min(now_us + COMMIT_WAIT_US);
+        let left_us = self.close_deadline_us().saturating_sub(now_us);
+        let wait_us = left_us.saturating_sub(LEAVE_US);
+        let until_us = now_us
+            + wait_us
+                .clamp(COMMIT_WAIT_US, LAST_COMMIT_WAIT_US)
+                .min(left_us);
         let commit = self.send_awaited(None, until_us, now_us);
         self.closing = Closing::Committing(commit);
     }

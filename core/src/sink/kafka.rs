@@ -361,12 +361,15 @@ impl Sink for KafkaSink {
             let now = direct.now();
             while first < rows.len() {
                 let (taken, why) = book.append_rows(
-                    rows[first..].iter().enumerate().map(|(number, (key, value))| direct::Row {
-                        key: *key,
-                        value: *value,
-                        partition,
-                        token: if first + number == 0 { token } else { 0 },
-                    }),
+                    rows[first..]
+                        .iter()
+                        .enumerate()
+                        .map(|(number, (key, value))| direct::Row {
+                            key: *key,
+                            value: *value,
+                            partition,
+                            token: if first + number == 0 { token } else { 0 },
+                        }),
                     now,
                     topic.route.outstanding(),
                 );
@@ -440,12 +443,11 @@ impl Sink for KafkaSink {
             },
             fatal: &|| self.fatal(),
         };
-        self.main
-            .serve(timeout, &*context.reports, &ears, &mut || {
-                if let Some(direct) = &self.direct {
-                    direct.serve(&*context.reports, self);
-                }
-            });
+        self.main.serve(timeout, &*context.reports, &ears, &mut || {
+            if let Some(direct) = &self.direct {
+                direct.serve(&*context.reports, self);
+            }
+        });
     }
 
     fn nudge(&self) {

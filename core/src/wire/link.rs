@@ -27,7 +27,13 @@ pub(crate) enum Broken {
 impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Broken::Io(error) => write!(f, "{error}"),
+            Broken::Io(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                    f.write_str("it does not answer in time")
+                }
+                io::ErrorKind::UnexpectedEof => f.write_str("it has closed the connection"),
+                _ => write!(f, "{error}"),
+            },
             Broken::Malformed(why) => write!(f, "an answer could not be read: {why}"),
             Broken::TooOld => f.write_str("it is too old for the requests made here"),
         }

@@ -91,7 +91,9 @@ impl Choice {
 
     /// Evenly enough: splitmix64.
     fn roll(&self) -> u32 {
-        let mut dice = self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let mut dice = self
+            .dice
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         dice = (dice ^ dice >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         dice = (dice ^ dice >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((dice ^ dice >> 31) % u64::from(self.partitions.get())) as u32
@@ -103,7 +105,12 @@ mod tests {
     use super::*;
 
     fn choice(partitioner: Partitioner, sticky_us: u64) -> Choice {
-        Choice::new(partitioner, NonZeroU32::new(7).expect("seven"), sticky_us, 1)
+        Choice::new(
+            partitioner,
+            NonZeroU32::new(7).expect("seven"),
+            sticky_us,
+            1,
+        )
     }
 
     #[test]
@@ -126,7 +133,10 @@ mod tests {
         }
         // As if the key were empty.
         for (name, hash) in [
-            ("consistent", partitioner::consistent as fn(&[u8], NonZeroU32) -> u32),
+            (
+                "consistent",
+                partitioner::consistent as fn(&[u8], NonZeroU32) -> u32,
+            ),
             ("murmur2", partitioner::murmur2),
             ("fnv1a", partitioner::fnv1a),
         ] {
@@ -146,7 +156,10 @@ mod tests {
             }
             seen[first as usize] += 1;
         }
-        assert!(seen.iter().all(|count| (50..150).contains(count)), "{seen:?}");
+        assert!(
+            seen.iter().all(|count| (50..150).contains(count)),
+            "{seen:?}"
+        );
         let restless = choice(Partitioner::Murmur2Random, 0);
         let rolls: Vec<_> = (0..20).map(|_| restless.partition(None, 0)).collect();
         assert!(rolls.iter().any(|roll| *roll != rolls[0]), "{rolls:?}");

@@ -382,7 +382,10 @@ impl Lane {
                         Some(one) => kafka_code::from_number(i32::from(one.error)).to_string(),
                         None => Malformed("an answer says nothing of it").to_string(),
                     };
-                    say(format_args!("{} [{index}] cannot be sent to directly: {why}", book.name()));
+                    say(format_args!(
+                        "{} [{index}] cannot be sent to directly: {why}",
+                        book.name()
+                    ));
                     book.failed(index, batch);
                     book.go_back();
                 }

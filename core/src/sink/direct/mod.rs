@@ -210,11 +210,7 @@ impl Direct {
     }
 
     /// Reports what is done, and moves topics here and back. The delivery thread, often.
-    pub(crate) fn serve(
-        &self,
-        reports: &dyn Reports,
-        native: &dyn Native,
-    ) {
+    pub(crate) fn serve(&self, reports: &dyn Reports, native: &dyn Native) {
         let is_news = self.account.take_news();
         if is_news {
             for done in self.account.take_done() {
@@ -509,9 +505,7 @@ impl Direct {
         for lane in &*self.lanes.lock() {
             lane.forget(book);
         }
-        self.books
-            .lock()
-            .retain(|other| !Arc::ptr_eq(other, book));
+        self.books.lock().retain(|other| !Arc::ptr_eq(other, book));
         true
     }
 
@@ -587,7 +581,13 @@ impl Direct {
     }
 }
 
-fn report_failed(reports: &dyn Reports, topic: &str, partition: i32, token: Token, code: KafkaCode) {
+fn report_failed(
+    reports: &dyn Reports,
+    topic: &str,
+    partition: i32,
+    token: Token,
+    code: KafkaCode,
+) {
     if token & TAGGED != 0 {
         reports.tagged(&mut vec![TaggedReport {
             tag: token & !TAGGED,

@@ -136,7 +136,11 @@ mod tests {
             place("b", 1, b""),
         ];
         let request = produce(5, "me", -1, 1000, &places);
-        let sent: Vec<u8> = request.parts(&places).iter().flat_map(|part| part.to_vec()).collect();
+        let sent: Vec<u8> = request
+            .parts(&places)
+            .iter()
+            .flat_map(|part| part.to_vec())
+            .collect();
         assert_eq!(
             i32::from_be_bytes(sent[..4].try_into().expect("four")) as usize,
             sent.len() - 4
@@ -145,8 +149,14 @@ mod tests {
         assert_eq!((read.i16(), read.i16(), read.i32()), (Ok(0), Ok(9), Ok(5)));
         assert_eq!(read.take(5), Ok(&b"\0\x02me\0"[..]));
         assert_eq!(read.bytes(), Ok(None));
-        assert_eq!((read.i16(), read.i32(), read.count()), (Ok(-1), Ok(1000), Ok(2)));
-        for (topic, batches) in [("a", vec![(0, "first"), (2, "second")]), ("b", vec![(1, "")])] {
+        assert_eq!(
+            (read.i16(), read.i32(), read.count()),
+            (Ok(-1), Ok(1000), Ok(2))
+        );
+        for (topic, batches) in [
+            ("a", vec![(0, "first"), (2, "second")]),
+            ("b", vec![(1, "")]),
+        ] {
             assert_eq!(read.text(), Ok(topic));
             assert_eq!(read.count(), Ok(batches.len()));
             for (partition, bytes) in batches {

@@ -378,7 +378,7 @@ mod tests {
         batch.seal();
         let expected = [
             &[0; 8][..],
-            &[0, 0, 0, 57],              // length
+            &[0, 0, 0, 57],               // length
             &[0xff, 0xff, 0xff, 0xff, 2], // epoch, magic
         ]
         .concat();

@@ -52,7 +52,10 @@ const LEAST_DELIVERY_TIMEOUT_MS: i64 = 2_000;
 
 impl Settings {
     /// `None` when everything is left to librdkafka. `properties` are valid, under librdkafka's names.
-    pub(crate) fn of(properties: &BTreeMap<String, String>, after_records: i64) -> Option<Settings> {
+    pub(crate) fn of(
+        properties: &BTreeMap<String, String>,
+        after_records: i64,
+    ) -> Option<Settings> {
         let text = |name: &str| properties.get(name).map(String::as_str);
         let number = |name: &str, default: i64| {
             let set = text(name).and_then(|value| value.parse().ok());
@@ -130,7 +133,9 @@ fn server(written: &str) -> Option<(String, u16)> {
     let written = written.rsplit_once("://").map_or(written, |(_, rest)| rest);
     let (host, port) = match written.rsplit_once(':') {
         // Not the colons of an address in brackets, or of one without.
-        Some((host, port)) if !port.ends_with(']') && (host.ends_with(']') || !host.contains(':')) => {
+        Some((host, port))
+            if !port.ends_with(']') && (host.ends_with(']') || !host.contains(':')) =>
+        {
             (host, port.parse().ok()?)
         }
         _ => (written, 9092),
@@ -144,7 +149,8 @@ mod tests {
     use super::*;
 
     fn of(pairs: &[(&str, &str)]) -> Option<Settings> {
-        let mut properties = BTreeMap::from([("bootstrap.servers".to_string(), "a:1,b".to_string())]);
+        let mut properties =
+            BTreeMap::from([("bootstrap.servers".to_string(), "a:1,b".to_string())]);
         for (name, value) in pairs {
             properties.insert((*name).to_string(), (*value).to_string());
         }
@@ -168,7 +174,12 @@ mod tests {
         ] {
             assert!(of(&[(name, value)]).is_none(), "{name}={value}");
         }
-        for (name, value) in [("acks", "all"), ("acks", "1"), ("security.protocol", "PLAINTEXT"), ("delivery.timeout.ms", "0")] {
+        for (name, value) in [
+            ("acks", "all"),
+            ("acks", "1"),
+            ("security.protocol", "PLAINTEXT"),
+            ("delivery.timeout.ms", "0"),
+        ] {
             assert!(of(&[(name, value)]).is_some(), "{name}={value}");
         }
         let properties = BTreeMap::from([("bootstrap.servers".to_string(), "a:1".to_string())]);
@@ -177,7 +188,8 @@ mod tests {
 
     #[test]
     fn librdkafka_keeps_half_of_the_time_a_record_may_take() {
-        let settings = of(&[("delivery.timeout.ms", "4000"), ("linger.ms", "0.5")]).expect("direct");
+        let settings =
+            of(&[("delivery.timeout.ms", "4000"), ("linger.ms", "0.5")]).expect("direct");
         assert_eq!(settings.request_timeout_ms, 2000);
         assert_eq!(settings.answer_timeout, Duration::from_millis(2500));
         assert_eq!((settings.linger_us, settings.sticky_us), (500, 1000));

@@ -118,13 +118,14 @@ impl Story {
                     String::from_utf8(bytes.expect("not null").to_vec()).expect("text")
                 };
                 let key = text(record.key());
-                let place = next
-                    .entry(key.clone())
-                    .or_insert((record.partition(), 0));
+                let place = next.entry(key.clone()).or_insert((record.partition(), 0));
                 assert_eq!(record.partition(), place.0, "{key}");
                 assert_eq!(text(record.value()), place.1.to_string(), "{key}");
                 place.1 += 1;
-                let headers: Vec<_> = record.headers().map(|one| (one.name_bytes(), one.value)).collect();
+                let headers: Vec<_> = record
+                    .headers()
+                    .map(|one| (one.name_bytes(), one.value))
+                    .collect();
                 if !headers.is_empty() {
                     assert_eq!(headers.len(), 2);
                     assert_eq!(headers[0], (&b"name"[..], Some(key.as_bytes())));
@@ -230,8 +231,13 @@ fn reports_say_where_a_record_is() {
     let mut expected = Vec::new();
     for number in 0..300 {
         let value = format!("reported {number}");
-        let record = ProducerRecord::new("t").value(&value).timestamp_ms(1_600_000_000_000 + number);
-        expected.push((value.clone(), story.producer.send_future(&record).expect("sent")));
+        let record = ProducerRecord::new("t")
+            .value(&value)
+            .timestamp_ms(1_600_000_000_000 + number);
+        expected.push((
+            value.clone(),
+            story.producer.send_future(&record).expect("sent"),
+        ));
     }
     let tagged: Vec<_> = (0..200).map(|tag| format!("tagged {tag}")).collect();
     for (tag, value) in tagged.iter().enumerate() {
@@ -242,9 +248,15 @@ fn reports_say_where_a_record_is() {
     assert!(story.is_direct());
     let mut places = HashMap::new();
     for (value, future) in expected {
-        let delivery = crate::block_on::block_on(future, PATIENCE).expect("in time").expect("delivered");
+        let delivery = crate::block_on::block_on(future, PATIENCE)
+            .expect("in time")
+            .expect("delivered");
         assert_eq!(&*delivery.topic, "t");
-        assert!(delivery.timestamp_ms.is_some_and(|at| at < 1_600_000_000_300));
+        assert!(
+            delivery
+                .timestamp_ms
+                .is_some_and(|at| at < 1_600_000_000_300)
+        );
         places.insert((delivery.partition, delivery.offset), value);
     }
     let mut reports = Vec::new();
@@ -286,19 +298,32 @@ fn what_librdkafka_refuses_is_refused_and_the_rest_goes_on() {
     let outcome = story.producer.send_batch("t", rows).expect("sent");
     assert_eq!((outcome.accepted, outcome.refused.len()), (2, 1));
     let nowhere = ProducerRecord::new("t").value("lost").partition(7);
-    let error = story.producer.send(&nowhere).expect_err("no such partition");
+    let error = story
+        .producer
+        .send(&nowhere)
+        .expect_err("no such partition");
     assert_eq!(
         error.kafka_code().map(|code| code.name()),
         Some("_UNKNOWN_PARTITION")
     );
     story.producer.flush(PATIENCE).expect("flushed");
     assert!(story.is_direct());
-    assert_eq!(story.read(story.number + 2).iter().map(RecordBatch::len).sum::<usize>(), story.number + 2);
+    assert_eq!(
+        story
+            .read(story.number + 2)
+            .iter()
+            .map(RecordBatch::len)
+            .sum::<usize>(),
+        story.number + 2
+    );
 }
 
 #[test]
 fn a_full_queue_is_full_and_empties_again() {
-    let properties = [("queue.buffering.max.messages", "1000"), ("tidegate.queue.full.timeout.ms", "60000")];
+    let properties = [
+        ("queue.buffering.max.messages", "1000"),
+        ("tidegate.queue.full.timeout.ms", "60000"),
+    ];
     let mut story = Story::begin(1, 3, &properties);
     story.send_until(true);
     story
@@ -307,7 +332,10 @@ fn a_full_queue_is_full_and_empties_again() {
         .expect("slow");
     let mut taken = 0;
     let error = loop {
-        match story.producer.try_send(&ProducerRecord::new("t").value("v")) {
+        match story
+            .producer
+            .try_send(&ProducerRecord::new("t").value("v"))
+        {
             Ok(()) => taken += 1,
             Err(error) => break error,
         }
@@ -348,11 +376,15 @@ fn what_is_purged_is_reported_and_nothing_else_comes_of_it() {
     story.producer.purge_some(true, true, true).expect("purged");
     let began = Instant::now();
     while story.producer.in_flight() > 0 {
-        assert!(began.elapsed() < Duration::from_secs(2), "it waits for what is purged");
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "it waits for what is purged"
+        );
         std::thread::yield_now();
     }
     let codes = codes.lock();
-    let purged = codes.get("_PURGE_QUEUE").unwrap_or(&0) + codes.get("_PURGE_INFLIGHT").unwrap_or(&0);
+    let purged =
+        codes.get("_PURGE_QUEUE").unwrap_or(&0) + codes.get("_PURGE_INFLIGHT").unwrap_or(&0);
     let delivered = codes.get("delivered").unwrap_or(&0);
     assert_eq!(purged + delivered, 5000, "{codes:?}");
     assert!(purged > 0, "{codes:?}");
@@ -378,5 +410,8 @@ fn a_producer_that_closes_in_time_loses_nothing() {
     story.producer.close(PATIENCE).expect("closed");
     assert_eq!(delivered.load(Ordering::SeqCst), 2000);
     let all = story.number + 2000;
-    assert_eq!(story.read(all).iter().map(RecordBatch::len).sum::<usize>(), all);
+    assert_eq!(
+        story.read(all).iter().map(RecordBatch::len).sum::<usize>(),
+        all
+    );
 }

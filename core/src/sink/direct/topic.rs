@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::Settings;
 use super::account::Account;
 use super::choice::Choice;
 use super::lane::Lane;
 use super::records::{Batch, HEADER_BYTES, New};
-use super::Settings;
 use crate::sink::{ProducerRecord, Token};
 
 /// librdkafka still has records of the topic: what is appended waits for their reports.

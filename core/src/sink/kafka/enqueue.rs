@@ -128,15 +128,13 @@ impl<C: ProducerContext + 'static> Queue<C> {
             return None;
         }
         let name: Box<str> = name.into();
-        let topic = topics
-            .entry(name.clone())
-            .or_insert_with(|| {
-                Arc::new(Topic {
-                    native,
-                    name,
-                    route: Arc::default(),
-                })
-            });
+        let topic = topics.entry(name.clone()).or_insert_with(|| {
+            Arc::new(Topic {
+                native,
+                name,
+                route: Arc::default(),
+            })
+        });
         Some(self.found(topic))
     }
 

@@ -19,13 +19,13 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::protocol::FetchFrom;
-use crate::wire::Uuid;
 use super::worker::Worker;
 use super::{Settings, Watermarks};
 use crate::batch::BatchData;
 use crate::partition::TopicPartition;
 use crate::queue::Waker;
 use crate::tracker::PartitionCell;
+use crate::wire::Uuid;
 
 /// How often a lane that has no room looks whether it has, should a wake-up be missing.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::codec;
 use super::protocol::Aborted;
-use crate::wire::{Decoder, Malformed};
 use crate::batch::{BatchBuilder, BatchData, TimestampType};
 use crate::source::FillLimit;
 use crate::tracker::PartitionCell;
+use crate::wire::{Decoder, Malformed};
 
 /// What stands before a batch's records.
 const HEADER_BYTES: usize = 61;

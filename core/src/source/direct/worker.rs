@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use parking_lot::MutexGuard;
 
 use super::lane::{Item, LOOK_AGAIN, Shared, State, Ticket};
-use crate::wire::cluster::{FETCH, METADATA};
-use crate::wire::link::{Broken, KEPT_BYTES, Link};
 use super::protocol::{self, FetchFrom, Fetched};
 use super::records::{self, Rows};
-use crate::wire::Malformed;
 use crate::partition::TopicPartition;
 use crate::tracker::PartitionCell;
+use crate::wire::Malformed;
+use crate::wire::cluster::{FETCH, METADATA};
+use crate::wire::link::{Broken, KEPT_BYTES, Link};
 
 /// A request under way: where each partition was asked from, under which ticket.
 struct Asked {
