@@ -140,9 +140,8 @@ impl Story {
     }
 }
 
-#[test]
-fn records_come_once_and_in_order_while_their_topic_is_taken_over() {
-    let mut story = Story::begin(2, 5, &[]);
+fn take_over_under_load(properties: &[(&str, &str)]) {
+    let mut story = Story::begin(2, 5, properties);
     // Without a pause, so that librdkafka still has some when the topic is taken over.
     let began = Instant::now();
     while !story.is_direct() {
@@ -161,6 +160,17 @@ fn records_come_once_and_in_order_while_their_topic_is_taken_over() {
     let stats = story.producer.stats();
     assert_eq!((stats.records_failed, stats.in_flight), (0, 0));
     assert_eq!(stats.records_delivered as usize, story.number);
+}
+
+#[test]
+fn records_come_once_and_in_order_while_their_topic_is_taken_over() {
+    take_over_under_load(&[]);
+}
+
+/// The last few of each partition are still in librdkafka when full batches are ready here.
+#[test]
+fn no_batch_overtakes_what_librdkafka_has() {
+    take_over_under_load(&[("linger.ms", "500"), ("batch.num.messages", "10")]);
 }
 
 #[test]
