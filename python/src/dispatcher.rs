@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use tidegate::parallel::{ExactlyOnce, Ledger, OnLimit, Outcome, Ticket};
+use tidegate::parallel::{ExactlyOnce, Ledger, OnLimit, Outcome, Ticket, Work, Works};
 use tidegate::{OnFailure, Order, ProcessOptions};
 
 use crate::args::Seconds;
@@ -88,16 +88,26 @@ impl Dispatcher {
         let Some(works) = py.detach(|| inner.take(most, timeout)).or_raise(py)? else {
             return Ok(None);
         };
-        let list = PyList::empty(py);
-        for work in works {
-            // The row is of its batch.
-            let Some(record) = work.batch.get_owned(work.row) else {
-                continue;
-            };
-            let ticket = work.ticket.to_bits();
-            list.append((ticket, work.attempts, Py::new(py, Record::new(record))?))?;
-        }
-        Ok(Some(list))
+        listed(py, works).map(Some)
+    }
+
+    /// The records of these tickets are done; those that may begin in their place, at most `most`, without waiting.
+    fn settle_and_take<'py>(
+        &self,
+        py: Python<'py>,
+        tickets: Vec<u64>,
+        most: usize,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let inner = self.inner.get(py, WHAT)?;
+        let works: Vec<Work> = py.detach(|| {
+            let mut works = Works::default();
+            let outcomes = tickets
+                .into_iter()
+                .map(|bits| (Ticket::from_bits(bits), Outcome::Done));
+            inner.settle_and_take(outcomes, &mut works, most);
+            works.owned().collect()
+        });
+        listed(py, works)
     }
 
     /// The records of these tickets are done.
@@ -291,6 +301,20 @@ impl Dispatcher {
         });
         Ok(())
     }
+}
+
+/// What handlers get: a ticket, how often the record was tried before, the record.
+fn listed(py: Python<'_>, works: Vec<Work>) -> PyResult<Bound<'_, PyList>> {
+    let list = PyList::empty(py);
+    for work in works {
+        // The row is of its batch.
+        let Some(record) = work.batch.get_owned(work.row) else {
+            continue;
+        };
+        let ticket = work.ticket.to_bits();
+        list.append((ticket, work.attempts, Py::new(py, Record::new(record))?))?;
+    }
+    Ok(list)
 }
 
 pub(crate) fn seconds(seconds: f64) -> PyResult<Duration> {

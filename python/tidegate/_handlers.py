@@ -319,6 +319,8 @@ class OnLoop(Tasks):
             owner, dispatcher, handler, give_up_on, loop, cost=cost, is_batched=is_batched, makes_outputs=makes_outputs
         )
         self._loop_thread = threading.get_ident()
+        # What a record costs is told before the next is taken, and a batch is taken as one: those are the feeder's.
+        self._feeds_itself = cost is None and not is_batched and not makes_outputs
         self._thread: threading.Thread | None = None
         if self._own_loop:
             self._thread = threading.Thread(target=self._run_loop, name="tidegate-loop", daemon=True)
@@ -335,6 +337,15 @@ class OnLoop(Tasks):
             self._loop.run_forever()
         finally:
             close_event_loop(self._loop)
+
+    def _settle(self) -> None:
+        if not self._feeds_itself or self._is_ending:
+            super()._settle()
+            return
+        done, self._done = self._done, []
+        # In the same turn: the feeder's thread would need the interpreter for it, while this one has it.
+        with contextlib.suppress(_core.TidegateError):  # whoever waits for the end is told
+            self.begin(self._dispatcher.settle_and_take(done, MOST_AT_ONCE))
 
     def _feed(self) -> None:
         # What a record costs must be known before the next one is taken.

@@ -283,6 +283,26 @@ impl Dispatcher {
         self.after(state, effects);
     }
 
+    /// As [`Dispatcher::settle`], and takes what may begin in their place, at most `most`, without waiting; `works` is emptied first. For
+    /// whoever begins handlers on the thread on which others end: nobody else has to be woken in between.
+    pub fn settle_and_take(
+        &self,
+        outcomes: impl IntoIterator<Item = (Ticket, Outcome)>,
+        works: &mut Works,
+        most: usize,
+    ) {
+        works.clear();
+        let mut effects = Effects::default();
+        let mut state = self.state.lock();
+        let now_us = self.clock.now_us();
+        state.settle(outcomes, now_us, &mut effects);
+        self.consumer.shared().note_answers();
+        if effects.end.is_none() && !self.is_stopping() {
+            state.take(most, now_us, works);
+        }
+        self.after(state, effects);
+    }
+
     /// Attempts that are over their time have failed.
     fn expire(&self, state: &mut MutexGuard<'_, Engine>, now_us: u64) {
         let mut effects = Effects::default();

@@ -1,6 +1,8 @@
 //! Topics sent to past librdkafka, on the embedded broker: taken over, given back, purged, and never a record missed, doubled, or
 //! before an earlier one of its key.
 
+mod back;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
