@@ -9,6 +9,7 @@ mod enqueue;
 mod transaction;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -281,17 +282,16 @@ impl KafkaSink {
             .map_err(|(failure, _)| refused(failure))
     }
 
-    /// Rows for librdkafka, from `first` on; how many were dealt with in all. `enqueue` hands them over and calls its argument for each.
+    /// These rows for librdkafka; the first one that was not dealt with. `enqueue` hands them over and calls its argument for each.
     fn enqueue_rows(
         &self,
         topic: &Topic,
-        first: usize,
-        rows: usize,
+        rows: Range<usize>,
         refused: &mut dyn FnMut(usize, Error),
         enqueue: impl FnOnce(&mut dyn FnMut(Fared) -> bool),
     ) -> usize {
-        topic.route.begin(rows - first);
-        let (mut dealt, mut failed) = (first, 0);
+        topic.route.begin(rows.len());
+        let (mut dealt, mut failed) = (rows.start, 0);
         enqueue(&mut |fared| {
             if let Fared::Refused(code) = fared {
                 match self.refused(topic.name(), &KafkaError::MessageProduction(code)) {
@@ -306,9 +306,35 @@ impl KafkaSink {
             dealt += 1;
             true
         });
-        topic.route.withdraw(rows - dealt + failed);
+        topic.route.withdraw(rows.end - dealt + failed);
         dealt
     }
+}
+
+/// Rows for a topic's book, in order; how many were dealt with. What the book does not take is librdkafka's, one by one: those behind it
+/// must not go the other way.
+fn append_all(
+    count: usize,
+    mut enqueue: impl FnMut(Range<usize>) -> usize,
+    mut append: impl FnMut(usize) -> (usize, Appended),
+) -> usize {
+    let mut at = 0;
+    while at < count {
+        let (taken, why) = append(at);
+        at += taken;
+        match why {
+            Appended::Yes => {}
+            Appended::Full => return at,
+            Appended::NotHere => {
+                let next = at + 1;
+                at = enqueue(at..next);
+                if at < next {
+                    return at;
+                }
+            }
+        }
+    }
+    at
 }
 
 impl direct::Native for KafkaSink {
@@ -355,40 +381,28 @@ impl Sink for KafkaSink {
         let Some(topic) = self.queue.topic(topic) else {
             return self.send_each(topic, partition, rows, token, refused);
         };
+        let token_of = |row: usize| if row == 0 { token } else { 0 };
+        let mut enqueue = |these: Range<usize>| {
+            self.enqueue_rows(topic, these.clone(), refused, |tell| {
+                let token = token_of(these.start);
+                self.queue
+                    .send_rows(topic, partition, &rows[these], token, tell);
+            })
+        };
         let way = topic.route.enter();
-        let mut first = 0;
-        if let (Some(direct), Some(book)) = (&self.direct, &*way) {
-            let now = direct.now();
-            while first < rows.len() {
-                let (taken, why) = book.append_rows(
-                    rows[first..]
-                        .iter()
-                        .enumerate()
-                        .map(|(number, (key, value))| direct::Row {
-                            key: *key,
-                            value: *value,
-                            partition,
-                            token: if first + number == 0 { token } else { 0 },
-                        }),
-                    now,
-                    topic.route.outstanding(),
-                );
-                first += taken;
-                match why {
-                    Appended::Yes => {}
-                    Appended::Full => return first,
-                    // Librdkafka's, this one and those behind it: it refuses those that are too large, and takes the others.
-                    Appended::NotHere => break,
-                }
-            }
-            if first == rows.len() {
-                return first;
-            }
-        }
-        let token = if first == 0 { token } else { 0 };
-        self.enqueue_rows(topic, first, rows.len(), refused, |tell| {
-            self.queue
-                .send_rows(topic, partition, &rows[first..], token, tell);
+        let (Some(direct), Some(book)) = (&self.direct, &*way) else {
+            return enqueue(0..rows.len());
+        };
+        let now = direct.now();
+        append_all(rows.len(), enqueue, |first| {
+            let rows = rows[first..].iter().enumerate();
+            let rows = rows.map(|(row, (key, value))| direct::Row {
+                key: *key,
+                value: *value,
+                partition,
+                token: token_of(first + row),
+            });
+            book.append_rows(rows, now, topic.route.outstanding())
         })
     }
 
@@ -401,34 +415,24 @@ impl Sink for KafkaSink {
         let Some(topic) = self.queue.topic(topic) else {
             return self.send_each_tagged(topic, rows, refused);
         };
+        let mut enqueue = |these: Range<usize>| {
+            self.enqueue_rows(topic, these.clone(), refused, |tell| {
+                self.queue.send_tagged(topic, &rows[these], tell);
+            })
+        };
         let way = topic.route.enter();
-        let mut first = 0;
-        if let (Some(direct), Some(book)) = (&self.direct, &*way) {
-            let now = direct.now();
-            while first < rows.len() {
-                let (taken, why) = book.append_rows(
-                    rows[first..].iter().map(|row| direct::Row {
-                        key: row.key,
-                        value: row.value,
-                        partition: row.partition,
-                        token: row.token(),
-                    }),
-                    now,
-                    topic.route.outstanding(),
-                );
-                first += taken;
-                match why {
-                    Appended::Yes => {}
-                    Appended::Full => return first,
-                    Appended::NotHere => break,
-                }
-            }
-            if first == rows.len() {
-                return first;
-            }
-        }
-        self.enqueue_rows(topic, first, rows.len(), refused, |tell| {
-            self.queue.send_tagged(topic, &rows[first..], tell);
+        let (Some(direct), Some(book)) = (&self.direct, &*way) else {
+            return enqueue(0..rows.len());
+        };
+        let now = direct.now();
+        append_all(rows.len(), enqueue, |first| {
+            let rows = rows[first..].iter().map(|row| direct::Row {
+                key: row.key,
+                value: row.value,
+                partition: row.partition,
+                token: row.token(),
+            });
+            book.append_rows(rows, now, topic.route.outstanding())
         })
     }
 
