@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from dropin import committed
+from dropin import SHORT_SESSION, committed
 from fake_engine import until
 
 import tidegate
@@ -39,7 +39,7 @@ class Place:
 
     def consume(self) -> tidegate.Consumer:
         config = {"bootstrap.servers": self.servers, "group.id": self.name, "auto.offset.reset": "earliest"}
-        return tidegate.Consumer(config | {"session.timeout.ms": 6000}, [self.name])
+        return tidegate.Consumer(config | SHORT_SESSION, [self.name])
 
     def committed(self) -> int:
         return committed(self.servers, self.name, self.name).get(0, 0)
