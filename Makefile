@@ -40,9 +40,21 @@ RUST_KAFKA    := --check rust-build '$(CARGO) test --release --workspace --locke
 C_SUITE    := python tests/c/run.py
 C_EMBEDDED := --test c '$(C_SUITE)'
 C_KAFKA    := --test c 'python -m harness.kafka run --optional -- $(C_SUITE)'
-PYTEST  := pytest tests/python $(PYTEST_ARGS)
-PYTHON_EMBEDDED := --test python '$(PYTEST) -m "not (kafka or kafka3 or redis or slow or chaos)"'
+PYTEST   := pytest tests/python $(PYTEST_ARGS)
+EMBEDDED := -m "not (kafka or kafka3 or redis or slow or chaos)"
+ifeq ($(PYTEST_ARGS),)
+# Most tests wait, for sessions to end and brokers to come back, so two processes run at the same time, each with servers of its own:
+# those that kill and stop things beside all others; on the embedded broker one half of the names beside the other.
+KILLING := $(patsubst %,tests/python/test_kafka_%.py,chain exactly_once exit latest outage process process_map process_outage stages)
+BESIDE  := --override-ini cache_dir=.pytest_cache/beside
+PYTHON_EMBEDDED := --test python 'pytest tests/python/test_[a-m]*.py $(EMBEDDED)' \
+                   --beside python-others 'pytest tests/python --ignore-glob="*/test_[a-m]*.py" $(EMBEDDED) $(BESIDE)'
+PYTHON_KAFKA    := --test python 'pytest $(KILLING)' \
+                   --beside python-others 'pytest tests/python $(KILLING:%=--ignore=%) $(BESIDE)'
+else
+PYTHON_EMBEDDED := --test python '$(PYTEST) $(EMBEDDED)'
 PYTHON_KAFKA    := --test python '$(PYTEST)'
+endif
 # A second one means that features, profile or environment differ between two of the commands here, at the cost of minutes.
 ONE_LIBRDKAFKA  := --check 'librdkafka compiled once' \
                    'ls -d $${CARGO_TARGET_DIR:-target}/release/build/rdkafka-sys-*/out && [ $$(ls -d $${CARGO_TARGET_DIR:-target}/release/build/rdkafka-sys-*/out | wc -l) = 1 ]'

@@ -125,7 +125,7 @@ def _race(
         "json": load.detections("bench-json", _json_records(records)),
         "sent": load.plain("bench-sent", records),
     }
-    with KafkaCluster() as kafka:
+    with KafkaCluster(fast=True) as kafka:
         numbers = itertools.count()
 
         @contextlib.contextmanager

@@ -12,19 +12,21 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
-use rdkafka::mocking::{MockCluster, MockCoordinator};
-use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::checks::{self, ForkGuard};
 use crate::error::{Error, Result};
 use crate::kafka_code;
+use crate::native::mock::Cluster;
 
-type Cluster = MockCluster<'static, DefaultProducerContext>;
 type Job = Box<dyn FnOnce(&Cluster) + Send>;
 
 /// The longest a drop waits for the cluster's threads.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a group's first member waits for others before it gets its assignment. librdkafka's mock cluster takes 3 s for that, as
+/// brokers do by default; the configuration that brokers get for tests is 0.
+const FIRST_JOIN: Duration = Duration::from_millis(100);
 
 /// Every broker of the cluster, for [`Broker::broker_down`] and its relatives.
 pub const ALL_BROKERS: i32 = -1;
@@ -119,7 +121,7 @@ impl Broker {
             .spawn(move || {
                 // Dropped last, when the cluster is gone: `ended` is then disconnected.
                 let _end = end;
-                let cluster = match MockCluster::new(brokers) {
+                let cluster = match Cluster::new(brokers) {
                     Ok(cluster) => cluster,
                     Err(failure) => {
                         let _ = started.send(Err(kafka_code::error(
@@ -129,6 +131,7 @@ impl Broker {
                         return;
                     }
                 };
+                cluster.group_initial_rebalance_delay(FIRST_JOIN);
                 if started.send(Ok(cluster.bootstrap_servers())).is_err() {
                     return;
                 }
@@ -287,9 +290,9 @@ impl Broker {
     /// [`Error::Argument`] for a broker that does not exist.
     pub fn set_group_coordinator(&self, group: &str, broker: i32) -> Result<()> {
         self.check_broker(broker)?;
-        let group = MockCoordinator::Group(group.to_string());
+        let group = group.to_string();
         self.operate("setting the coordinator", move |cluster| {
-            cluster.coordinator(group, broker)
+            cluster.group_coordinator(&group, broker)
         })
     }
 

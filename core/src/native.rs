@@ -2,6 +2,7 @@
 //!
 //! L1; any thread.
 
+pub(crate) mod mock;
 pub(crate) mod sasl;
 pub(crate) mod throttle;
 

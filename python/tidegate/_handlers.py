@@ -336,7 +336,9 @@ class OnLoop(Tasks):
         try:
             self._loop.run_forever()
         finally:
-            close_event_loop(self._loop)
+            # A forked child shares the selector with its parent, whose loop would hear of nothing any more.
+            if not self.is_in_child:
+                close_event_loop(self._loop)
 
     def _settle(self) -> None:
         if not self._feeds_itself or self._is_ending:

@@ -62,6 +62,9 @@ _JAVA_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
 )
 
+# A broker is there in half the time and takes half the processor for it; under load the other compiler is faster.
+_SOON_THERE = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+
 # What suits tests: no waiting for more members, short sessions allowed, quick failover, small tables.
 _BASE_PROPERTIES: dict[str, object] = {
     "process.roles": "broker,controller",
@@ -122,6 +125,7 @@ class KafkaCluster:
 
     ``properties`` are added to every broker's. ``sasl=True`` makes the CLIENT listener SASL_PLAINTEXT with PLAIN, SCRAM-SHA-256
     and SCRAM-SHA-512 and the user SASL_USER, and with OAUTHBEARER and unsecured tokens for anybody (``unsecured_token``).
+    ``fast=True`` is for clusters that are to be fast under load rather than soon there.
     ``proxied=True`` puts a ``Proxy`` before each broker's CLIENT listener, in ``proxies``, to cut or stall the connections of
     the code under test.
     """
@@ -132,13 +136,14 @@ class KafkaCluster:
         properties: Mapping[str, object] | None = None,
         sasl: bool = False,
         proxied: bool = False,
+        fast: bool = False,
         java_options: Sequence[str] = (),
     ) -> None:
         self._count = nodes
         self._properties = dict(properties or {})
         self._sasl = sasl
         self._proxied = proxied
-        self._java_options = (*_JAVA_OPTIONS, *java_options)
+        self._java_options = (*_JAVA_OPTIONS, *(() if fast else _SOON_THERE), *java_options)
         self._nodes: dict[int, Node] = {}
         self._scratch = contextlib.ExitStack()
         self._admin: AdminClient | None = None

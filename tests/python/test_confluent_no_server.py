@@ -9,8 +9,8 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -263,11 +263,18 @@ def fails() -> Any:
     raise OSError("the token server is away")
 
 
-def test_a_constructor_waits_for_the_first_token() -> None:
-    """The original looks once a second, and for ten seconds; ours as soon as it is there. All waits run side by side."""
-    conf = {**NOWHERE, "security.protocol": "sasl_plaintext", "sasl.mechanisms": "OAUTHBEARER", "sasl.oauthbearer.config": "x"}
+OAUTH = {**NOWHERE, "security.protocol": "sasl_plaintext", "sasl.mechanisms": "OAUTHBEARER"}
+Outcome = Future[tuple[Any, str]]
 
-    def outcome(pair: tuple[ModuleType, ModuleType], name: str, what: str) -> Any:
+
+@pytest.fixture(scope="module")
+def constructed() -> Iterator[tuple[dict[tuple[str, str], list[Outcome]], Future[Any]]]:
+    """What comes of constructors with a token function, for the kinds of tokens and both packages; and of one whose function fails.
+
+    A constructor looks for ten seconds for its first token, the original once a second: they all wait side by side.
+    """
+
+    def outcome(pair: tuple[ModuleType, ModuleType], name: str, what: str) -> tuple[Any, str]:
         asked: list[str] = []
 
         def give(config: str) -> Any:
@@ -275,22 +282,28 @@ def test_a_constructor_waits_for_the_first_token() -> None:
             return TOKENS[what]()
 
         group = {"group.id": "g"} if name == "Consumer" else {}
-        return said(lambda: of(pair, name)({**conf, **group, "oauth_cb": give})), asked[0]
+        conf = {**OAUTH, **group, "sasl.oauthbearer.config": "x", "oauth_cb": give}
+        return said(lambda: of(pair, name)(conf)), asked[0]
 
     cases = [(name, what) for name in CALLS for what in TOKENS]
-    with ThreadPoolExecutor(2 * len(cases)) as threads:
-        found = {case: [threads.submit(outcome, pair, *case) for pair in PAIR] for case in cases}
-    told = {case: [one.result() for one in both] for case, both in found.items()}
+    with ThreadPoolExecutor(2 * len(cases) + 1) as threads:
+        failing = threads.submit(tidegate.confluent.Producer, {**OAUTH, "oauth_cb": lambda _: fails()})
+        yield {case: [threads.submit(outcome, pair, *case) for pair in PAIR] for case in cases}, failing
+
+
+def test_a_constructor_waits_for_the_first_token(constructed: tuple[dict[tuple[str, str], list[Outcome]], Future[Any]]) -> None:
+    told = {case: [one.result() for one in both] for case, both in constructed[0].items()}
     assert {case: both for case, both in told.items() if both[0] != both[1]} == {}
     assert told["Consumer", "a token"][1] == ("Consumer", "x")
     code = confluent_kafka.KafkaError.SASL_AUTHENTICATION_FAILED
     assert told["Producer", "an exception"][1] == (("KafkaException", code), "x")
 
 
-def test_the_exception_for_a_missing_token_says_why() -> None:
-    conf = {**NOWHERE, "security.protocol": "sasl_plaintext", "sasl.mechanisms": "OAUTHBEARER"}
+def test_the_exception_for_a_missing_token_says_why(
+    constructed: tuple[dict[tuple[str, str], list[Outcome]], Future[Any]],
+) -> None:
     with pytest.raises(tidegate.confluent.KafkaException, match=r"not set within 10 seconds.*the token server is away"):
-        tidegate.confluent.Producer({**conf, "oauth_cb": lambda _: fails()})
+        constructed[1].result()
 
 
 WRONG = {

@@ -297,6 +297,9 @@ def test_a_property_makes_every_produce_wait_with_a_bound() -> None:
     producer.produce("t", "1")
     with pytest.raises(BufferError, match=r"50 ms.*tidegate\.queue\.full\.timeout\.ms"):
         producer.produce("t", "2")
+    # A producer that goes with something unsent waits for it.
+    producer.purge()
+    producer.close()
 
 
 def test_headers_of_a_batch_are_sent_and_a_message_chooses_its_partition(broker: tidegate.EmbeddedBroker) -> None:

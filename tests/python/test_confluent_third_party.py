@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,17 @@ def python() -> Path:
 def test_a_library_does_the_same_on_both(
     kafka: Any, fresh_name: Callable[[str], str], say: Callable[[str], None], python: Path, program: str
 ) -> None:
-    results = {}
-    for package in ("tidegate", "original"):
+    def run(package: str) -> Any:
         command = [python, HERE / f"{program}.py", package, kafka.bootstrap_servers, fresh_name(package)]
         environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
-        results[package] = json.loads(done.stdout.splitlines()[-1])
+        return json.loads(done.stdout.splitlines()[-1])
+
+    # Side by side: each has topics and groups of its own.
+    packages = ("tidegate", "original")
+    with ThreadPoolExecutor(len(packages)) as threads:
+        results = dict(zip(packages, threads.map(run, packages), strict=True))
     assert results["tidegate"]["module"] == "tidegate.confluent"
     assert results["original"]["module"] == "confluent_kafka"
     assert results["tidegate"]["found"] == results["original"]["found"]

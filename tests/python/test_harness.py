@@ -53,6 +53,7 @@ def test_one_node_serves_a_round_trip(kafka: KafkaCluster, fresh_topic: Callable
     assert described.group_id == fresh_group
 
 
+@pytest.mark.kafka
 def test_broker_restarts_on_the_same_port_with_its_data(fresh_name: Callable[[str], str]) -> None:
     topic = fresh_name("topic")
     with KafkaCluster() as cluster:

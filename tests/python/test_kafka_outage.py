@@ -148,7 +148,11 @@ def test_a_leader_that_dies_is_replaced(
         with late:
             wait_handled(standing, load, below + 1)
             standing_s = time.monotonic() - killed
-            late.wait_seen(1, GO_ON_S)
+            try:
+                late.wait_seen(1, GO_ON_S)
+            except AssertionError as error:
+                sent = f"{len(load.delivered)} of {load.sent} delivered, {load.failed[:3]}"
+                raise AssertionError(f"the new group: {error}; {sent}; {late.raised}; {late.consumer.stats()}") from error
             late_s = time.monotonic() - killed
             kafka3.start_broker(coordinator)
             load.stop()

@@ -232,6 +232,18 @@ def test_callbacks_run_in_the_polling_thread_and_may_call_the_consumer(broker: t
         assert committed == {place: 91}
 
 
+def test_the_first_member_of_a_group_does_not_wait_for_others(broker: tidegate.EmbeddedBroker, numbers: str) -> None:
+    """librdkafka's mock cluster makes it wait for 3 s. The quickest of three groups: the machine may be busy."""
+    took_s = []
+    for _ in range(3):
+        with native.grouped(broker) as consumer:
+            began = time.monotonic()
+            consumer.subscribe([numbers])
+            assert consumer.poll(native.WAIT_S) is not None
+            took_s.append(time.monotonic() - began)
+    assert min(took_s) < 2, took_s
+
+
 def test_an_exception_of_a_callback_comes_out_of_the_poll_as_it_was(broker: tidegate.EmbeddedBroker, numbers: str) -> None:
     class OwnError(Exception):
         pass

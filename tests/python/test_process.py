@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import pytest
+from dropin import SHORT_SESSION
 
 import tidegate
 from tidegate.processing import Processing
@@ -34,15 +35,8 @@ def fill(broker: tidegate.EmbeddedBroker, count: int, keys: int = KEYS) -> None:
 
 
 def consume(broker: tidegate.EmbeddedBroker, topic: str = "t", group: str = "g") -> tidegate.Consumer:
-    return tidegate.Consumer(
-        {
-            "bootstrap.servers": broker.bootstrap_servers,
-            "group.id": group,
-            "auto.offset.reset": "earliest",
-            "session.timeout.ms": 6000,
-        },
-        [topic],
-    )
+    config = {"bootstrap.servers": broker.bootstrap_servers, "group.id": group, "auto.offset.reset": "earliest"}
+    return tidegate.Consumer(config | SHORT_SESSION, [topic])
 
 
 def until(what: Callable[[], bool], seconds: float = 60.0) -> None:

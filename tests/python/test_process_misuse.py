@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from dropin import committed
+from dropin import SHORT_SESSION, committed
 from fake_engine import until
 
 import tidegate
@@ -39,7 +39,7 @@ class Place:
 
     def consume(self) -> tidegate.Consumer:
         config = {"bootstrap.servers": self.servers, "group.id": self.name, "auto.offset.reset": "earliest"}
-        return tidegate.Consumer(config | {"session.timeout.ms": 6000}, [self.name])
+        return tidegate.Consumer(config | SHORT_SESSION, [self.name])
 
     def committed(self) -> int:
         return committed(self.servers, self.name, self.name).get(0, 0)
@@ -389,11 +389,17 @@ def test_a_handler_that_closes_its_consumer_waits_no_longer_than_it_says(place: 
 
 
 FORKING = """
-import asyncio, os, sys, tidegate
+import asyncio, os, sys, tidegate, time
+
+begun = 0
+may_go_on = asyncio.Event()
 
 async def handler(record):
+    global begun
     if record.value == b"0":
-        await asyncio.sleep(0.2)  # the others are in flight by then
+        while begun < 2:
+            await asyncio.sleep(0.01)
+        may_go_on.set()  # both are ready when the process forks
         child = os.fork()
         if child == 0:
             return
@@ -407,13 +413,18 @@ async def handler(record):
             status = "the child went on"
         os.write(1, f"child: {status}\\n".encode())
         return
-    await asyncio.sleep(0.5)
+    begun += 1
+    await may_go_on.wait()
     os.write(1, b"handled\\n")
 
 config = {"bootstrap.servers": sys.argv[1], "group.id": sys.argv[2], "auto.offset.reset": "earliest"}
 with tidegate.Consumer(config, [sys.argv[2]]) as consumer, consumer.process(handler, order="none") as processing:
     while processing.ledger()["done"] < 3 and not processing.wait(0.01):
         pass
+    began = time.monotonic()
+    processing.stop()
+    # The child that ends has the parent's selector too: a loop that heard of nothing any more was waited for, for 5 s.
+    assert time.monotonic() - began < 4
 """
 
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
-from dropin import committed
+from dropin import SHORT_SESSION, committed
 
 import tidegate
 
@@ -27,7 +27,7 @@ def broker() -> Iterator[tidegate.EmbeddedBroker]:
 
 def consume(broker: tidegate.EmbeddedBroker) -> tidegate.Consumer:
     config = {"bootstrap.servers": broker.bootstrap_servers, "group.id": "g", "auto.offset.reset": "earliest"}
-    return tidegate.Consumer(config | {"session.timeout.ms": 6000}, ["t"])
+    return tidegate.Consumer(config | SHORT_SESSION, ["t"])
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

@@ -22,6 +22,13 @@ struct Due {
     after: i64,
 }
 
+impl Due {
+    /// The records before it were handed out.
+    fn is_come(&self) -> bool {
+        self.after == UNKNOWN || self.cell.handed() >= self.after
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     waiting: Mutex<VecDeque<(Option<Due>, Notice)>>,
@@ -96,14 +103,22 @@ impl Consumer {
         }
         let mut waiting = self.notices.waiting.lock();
         waiting.retain(|(due, _)| due.as_ref().is_none_or(|due| due.cell.is_live()));
-        let is_due = |(due, _): &(Option<Due>, Notice)| {
-            due.as_ref()
-                .is_none_or(|due| due.after == UNKNOWN || due.cell.handed() >= due.after)
-        };
+        let is_due = |(due, _): &(Option<Due>, Notice)| due.as_ref().is_none_or(Due::is_come);
         let index = waiting.iter().position(is_due);
         let notice = index.and_then(|index| waiting.remove(index));
         self.notices.count.store(waiting.len(), Ordering::Release);
         notice.map(|(_, notice)| notice)
+    }
+
+    /// How many ends of partitions will be told once the records that wait here have been taken.
+    pub fn ends_behind_records(&self) -> usize {
+        if !self.has_notices() {
+            return 0;
+        }
+        let waiting = self.notices.waiting.lock();
+        let dues = waiting.iter().filter_map(|(due, _)| due.as_ref());
+        dues.filter(|due| due.cell.is_live() && !due.cell.is_paused() && !due.is_come())
+            .count()
     }
 
     /// Puts a notice back that could not be passed on; it is the next one again.

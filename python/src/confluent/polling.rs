@@ -217,7 +217,12 @@ impl Face {
             if events.len() >= most || slice.is_zero() || self.is_closed() {
                 break;
             }
-            if self.wait(py, slice, most - events.len())? {
+            // The end of a partition comes when the records before it have been taken, and counts.
+            let records = most - events.len();
+            let least = records
+                .saturating_sub(self.core.ends_behind_records())
+                .max(1);
+            if self.wait(py, slice, least)? {
                 break;
             }
         }
