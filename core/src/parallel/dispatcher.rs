@@ -102,6 +102,8 @@ pub struct Dispatcher {
     pub(super) room: Condvar,
     /// Something was settled.
     pub(super) settled: Condvar,
+    /// It is over.
+    ended: Condvar,
     stopping: AtomicBool,
     failure: Mutex<Option<Error>>,
     letters: Option<Arc<Letters>>,
@@ -188,6 +190,7 @@ impl Dispatcher {
             work: Condvar::new(),
             room: Condvar::new(),
             settled: Condvar::new(),
+            ended: Condvar::new(),
             stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
             letters,
@@ -415,10 +418,10 @@ impl Dispatcher {
         let mut state = self.state.lock();
         while !self.is_stopping() {
             match deadline {
-                None => self.settled.wait(&mut state),
+                None => self.ended.wait(&mut state),
                 Some(deadline) if Instant::now() >= deadline => return Ok(false),
                 Some(deadline) => {
-                    self.settled.wait_until(&mut state, deadline);
+                    self.ended.wait_until(&mut state, deadline);
                 }
             }
         }
@@ -470,6 +473,7 @@ impl Dispatcher {
         self.work.notify_all();
         self.room.notify_all();
         self.settled.notify_all();
+        self.ended.notify_all();
     }
 
     /// Hands out nothing more, gives back what waits, lets handlers finish for at most `drain`, and commits what is done (with

@@ -2,7 +2,8 @@
 //!
 //! A state machine without threads, waiting or a clock of its own, so that tests drive it with virtual time. Records come in as
 //! leased batches and are only numbers here: a slot per record, linked into the queue of its shard. A shard is what is handled one
-//! after the other: a key of a partition, a partition, or nothing at all.
+//! after the other: a key of a partition, a partition, or nothing at all. For very quick handlers they are less, ranges of rows
+//! ([`unsorted`]), until something else becomes of one than to be done.
 //!
 //! Always true:
 //! - of a shard that has an order at most one record is with a handler, also while an older assignment's handler still runs;

@@ -11,7 +11,7 @@ use super::State;
 use crate::batch::RecordBatch;
 use crate::parallel::Order;
 use crate::parallel::ledger::Ledger;
-use crate::parallel::parts::{Rows, Slot, Stage, Ticket, Works};
+use crate::parallel::parts::{NONE, Rows, Slot, Stage, Ticket, Works};
 use crate::parallel::stretch::{Piece, Stretch};
 
 /// With fewer rows a stretch goes on in the next partition.
@@ -46,7 +46,9 @@ impl State {
         if !self.has_stretches {
             return;
         }
-        for lane in 0..self.lanes.len() as u32 {
+        // Whatever may be sorted is in the rotation, and stays where it is.
+        for place in 0..self.rotation.len() {
+            let lane = self.rotation[place];
             while self.lanes[lane as usize].has_unsorted() {
                 let Some(Rows { batch, rows }) = self.lanes[lane as usize].unsorted.pop_front()
                 else {
@@ -84,9 +86,9 @@ impl State {
         if self.ready > 0 {
             // What is in shards came first.
             self.take_sorted(most, now_us, works);
-        }
-        if !works.is_empty() {
-            return None;
+            if !works.is_empty() {
+                return None;
+            }
         }
         let most = self.free_hands().min(rows);
         let mut stretch = Stretch::new(now_us);
@@ -97,7 +99,7 @@ impl State {
             };
             let lane = &self.lanes[number as usize];
             let may_be = Self::is_open(lane) && lane.has_unsorted();
-            if !may_be || self.is_settling(number, now_us) {
+            if !may_be || self.is_left_alone(number, now_us) {
                 self.rotation.push_back(number);
                 passed_in_a_row += 1;
                 continue;
@@ -119,8 +121,9 @@ impl State {
         Some(stretch)
     }
 
-    /// True when what is in a partition's shards is about to be done: it would only bring more rows into them to go on beside it.
-    fn is_settling(&mut self, number: u32, now_us: u64) -> bool {
+    /// True while what handlers have of a partition's shards is about to be done: a stretch beside it would find its keys busy, and put
+    /// their rows into shards for good.
+    fn is_left_alone(&mut self, number: u32, now_us: u64) -> bool {
         let lane = &mut self.lanes[number as usize];
         let is_waited_for = self.order != Order::None && lane.is_settling(now_us);
         let since_us = *lane.refused_us.get_or_insert(now_us);
@@ -153,26 +156,18 @@ impl State {
                 continue;
             }
             let count = rows.len().min(left).min(most - stretch.len());
-            let (taken, rest) = (
-                rows.start..rows.start + count as u32,
-                rows.start + count as u32..rows.end,
-            );
-            if !rest.is_empty() {
+            let end = rows.start + count as u32;
+            let (taken, rows) = (rows.start..end, end..rows.end);
+            if !rows.is_empty() {
                 let unsorted = &mut self.lanes[number as usize].unsorted;
-                unsorted.push_front(Rows { batch, rows: rest });
+                unsorted.push_front(Rows { batch, rows });
             }
-            left -= if looks { count } else { 0 };
-            let mut from = taken.start;
-            let looked_at = if looks { taken.clone() } else { 0..0 };
-            for row in looked_at {
-                let (key, is_ordered) = self.key_of(number, &records, row as usize);
-                if let Some(&shard) = self.by_key.get(&key).filter(|_| is_ordered) {
-                    self.push_piece(number, batch, &records, from..row, stretch);
-                    self.append(shard, batch, row);
-                    from = row + 1;
-                }
+            if looks {
+                left -= count;
+                self.push_what_is_free(number, batch, &records, taken, stretch);
+            } else {
+                push_piece(number, batch, &records, taken, stretch);
             }
-            self.push_piece(number, batch, &records, from..taken.end, stretch);
         }
         if is_ordered && stretch.pieces().len() > before {
             stretch.lend(before);
@@ -181,23 +176,25 @@ impl State {
         }
     }
 
-    fn push_piece(
-        &self,
+    /// Puts rows whose keys have shards into those, and the others into a stretch.
+    fn push_what_is_free(
+        &mut self,
         lane: u32,
         batch: u32,
         records: &RecordBatch,
         rows: Range<u32>,
         stretch: &mut Stretch,
     ) {
-        if !rows.is_empty() {
-            stretch.push(Piece {
-                lane,
-                batch,
-                first: rows.start,
-                records: records.slice(rows.start as usize..rows.end as usize),
-                lends: false,
-            });
+        let mut from = rows.start;
+        for row in rows.clone() {
+            let (key, is_ordered) = self.key_of(lane, records, row as usize);
+            if let Some(&shard) = self.by_key.get(&key).filter(|_| is_ordered) {
+                push_piece(lane, batch, records, from..row, stretch);
+                self.append(shard, batch, row);
+                from = row + 1;
+            }
         }
+        push_piece(lane, batch, records, from..rows.end, stretch);
     }
 
     /// A stretch has ended. Its first `done` rows are done; if `is_running`, a handler has the one after them, or has said
@@ -274,7 +271,7 @@ impl State {
             batch: piece.batch,
             row: piece.first + row as u32,
             shard,
-            next: super::NONE,
+            next: NONE,
             attempts: 0,
             paid: 0.0,
             begun_us: began_us,
@@ -318,5 +315,23 @@ impl State {
                 }
             }
         }
+    }
+}
+
+fn push_piece(
+    lane: u32,
+    batch: u32,
+    records: &RecordBatch,
+    rows: Range<u32>,
+    stretch: &mut Stretch,
+) {
+    if !rows.is_empty() {
+        stretch.push(Piece {
+            lane,
+            batch,
+            first: rows.start,
+            records: records.slice(rows.start as usize..rows.end as usize),
+            lends: false,
+        });
     }
 }

@@ -2,9 +2,10 @@
 //! whose answers come late or never, and outages, with every kind of option. What must hold is checked after each step, and at the end
 //! everything is done.
 
+mod stretches;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use proptest::test_runner::{Config, TestRunner};
 use super::super::*;
 use crate::batch::RecordBatch;
 use crate::parallel::dispatcher::Outcome;
-use crate::parallel::stretch::Stretch;
 use crate::source::{CommitOffset, RequestId};
+
+use stretches::Lent;
 
 const PARTITIONS: i32 = 2;
 
@@ -130,13 +132,6 @@ pub(super) struct Busy {
     call: u64,
 }
 
-/// A stretch with a handler.
-#[derive(Debug)]
-pub(super) struct Lent {
-    stretch: Arc<Stretch>,
-    pub(super) rows: Vec<Busy>,
-}
-
 /// A commit on its way.
 struct UnderWay {
     id: RequestId,
@@ -192,20 +187,6 @@ impl World {
         }
     }
 
-    /// With stretches, for which records may be neither timed nor counted.
-    pub(super) fn quick(options: ProcessOptions) -> World {
-        let mut world = World::new(ProcessOptions {
-            batch_size: 1,
-            attempt_timeout: None,
-            min_in_flight: None,
-            rate_limit: None,
-            ..options
-        });
-        world.is_quick = true;
-        world.simulation.hand_out_stretches();
-        world
-    }
-
     /// What handlers have of the process that lives now, alone or in stretches.
     fn all_busy(&self) -> impl Iterator<Item = &Busy> {
         let rows = self.lent.iter().flat_map(|lent| &lent.rows);
@@ -228,36 +209,6 @@ impl World {
         for work in works {
             let busy = self.begin(work.ticket, &work.batch, work.row);
             self.busy.push(busy);
-        }
-        self.check_limit();
-        count
-    }
-
-    fn take_quick(&mut self, most: usize, rows: usize) -> usize {
-        if !self.is_quick {
-            return self.take(most);
-        }
-        let hand = self.simulation.take_quick(most, rows);
-        self.calls += 1;
-        let mut count = hand.works.len();
-        for work in hand.works.owned() {
-            let busy = self.begin(work.ticket, &work.batch, work.row);
-            self.busy.push(busy);
-        }
-        if let Some(stretch) = hand.stretch {
-            assert_eq!(count, 0);
-            count = stretch.len();
-            assert!((1..=rows).contains(&count));
-            self.lent.push(Lent {
-                stretch: Arc::clone(&stretch),
-                rows: Vec::new(),
-            });
-            for piece in stretch.pieces() {
-                for row in 0..piece.records.len() {
-                    let busy = self.begin(Ticket::from_bits(u64::MAX), &piece.records, row);
-                    self.lent.last_mut().expect("pushed").rows.push(busy);
-                }
-            }
         }
         self.check_limit();
         count
@@ -315,34 +266,6 @@ impl World {
     fn is_current(&self, busy: &Busy) -> bool {
         let current = self.assignments.get(&busy.partition);
         self.assigned.contains(&busy.partition) && current == Some(&busy.assignment)
-    }
-
-    fn end_stretch(&mut self, index: usize, done: usize, is_running: bool) {
-        if self.lent.is_empty() {
-            return;
-        }
-        let Lent { stretch, rows } = self.lent.remove(index % self.lent.len());
-        let done = done % (rows.len() + 1);
-        let is_running = is_running && done < rows.len();
-        let before = self.simulation.ledger();
-        let ticket = self.simulation.end_stretch(&stretch, done, is_running);
-        let after = self.simulation.ledger();
-        let (counted, stale): (Vec<&Busy>, Vec<&Busy>) =
-            rows[..done].iter().partition(|busy| self.is_current(busy));
-        assert_eq!(
-            (after.done - before.done, after.stale - before.stale),
-            (counted.len() as u64, stale.len() as u64),
-            "{rows:?}"
-        );
-        let places = counted.iter().map(|busy| (busy.partition, busy.offset));
-        self.done.extend(places.collect::<Vec<_>>());
-        self.rows[0] += done;
-        self.rows[1] += rows.len() - done;
-        assert_eq!(ticket.is_some(), is_running);
-        if let Some(ticket) = ticket {
-            let busy = rows[done].clone();
-            self.busy.push(Busy { ticket, ..busy });
-        }
     }
 
     /// What is in order before a record is done, on its way to the dead-letter topic, or handed out together with it.
