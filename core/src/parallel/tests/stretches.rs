@@ -1,8 +1,8 @@
 //! Records that are handed out and finished as they lie, and what brings them back to one by one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -140,6 +140,18 @@ fn a_record_that_stays_with_its_handler_holds_up_its_key_and_no_other() {
 }
 
 #[test]
+fn a_record_without_a_key_holds_up_nothing() {
+    let mut simulation = simulation(&[&["", "", "a"]]);
+    let first = stretch(&mut simulation);
+    let ticket = simulation.end_stretch(&first, 0, true).expect("a ticket");
+    let second = stretch(&mut simulation);
+    assert_eq!(places(&second), [(0, 1), (0, 2)]);
+    simulation.end_stretch(&second, 2, false);
+    simulation.settle([(ticket, Outcome::Done)]);
+    assert_eq!(simulation.ledger().done, 3);
+}
+
+#[test]
 fn a_record_that_fails_comes_again_before_what_follows_it() {
     let mut simulation = simulation(&[&["a", "b", "a", "b"]]);
     let first = stretch(&mut simulation);
@@ -211,19 +223,20 @@ fn a_stretch_waits_for_single_records_that_are_about_to_be_done_and_not_for_ever
 /// Whoever has the row and whoever takes the rest agree about every row.
 #[test]
 fn the_rest_of_a_stretch_has_one_owner() {
-    let keys = vec!["a"; 200];
-    for round in 0..300 {
+    const ROWS: usize = 200;
+    let keys = vec!["a"; ROWS];
+    let mut cut_short = 0;
+    for round in 0..500 {
         let mut simulation = simulation(&[&keys]);
         let stretch = stretch(&mut simulation);
         let progress = Progress::default();
         progress.begin(&stretch);
-        let handled = AtomicUsize::new(0);
+        let meet = Barrier::new(2);
+        let mut handled = 0;
         let (told, end) = std::thread::scope(|scope| {
             let helper = scope.spawn(|| {
-                while handled.load(Ordering::Acquire) < round % 200 {
-                    std::hint::spin_loop();
-                }
                 let mut told = None;
+                meet.wait();
                 progress.take_rest(Duration::ZERO, |stretch, done, is_running| {
                     let ticket = simulation.end_stretch(stretch, done, is_running);
                     told = Some((done, ticket));
@@ -231,28 +244,34 @@ fn the_rest_of_a_stretch_has_one_owner() {
                 });
                 told
             });
-            while handled.load(Ordering::Acquire) < stretch.len() && progress.next() {
-                handled.fetch_add(1, Ordering::AcqRel);
+            while handled < ROWS && progress.next() {
+                if handled == round % ROWS {
+                    meet.wait();
+                }
+                handled += 1;
+                // What a handler does.
+                (0..50).for_each(|_| std::hint::spin_loop());
             }
             let end = progress.end();
             (helper.join().expect("no panic"), end)
         });
-        let handled = handled.load(Ordering::Acquire);
         match (told, end) {
             (None, End::Own) => {
-                assert_eq!(handled, stretch.len());
+                assert_eq!(handled, ROWS);
                 simulation.end_stretch(&stretch, handled, false);
             }
             (Some((done, ticket)), End::Taken(heard)) => {
                 assert_eq!(ticket, heard);
                 assert_eq!(done + usize::from(ticket.is_some()), handled);
                 simulation.settle(ticket.map(|ticket| (ticket, Outcome::Done)));
+                cut_short += usize::from(handled < ROWS);
             }
             other => panic!("{other:?}"),
         }
         let ledger = simulation.ledger();
         assert_eq!((ledger.done, ledger.missing()), (handled as u64, 0));
     }
+    assert!(cut_short > 0, "they never met");
 }
 
 fn quickly<F>(consumer: &Arc<Consumer>, options: ProcessOptions, handler: F) -> Processing
