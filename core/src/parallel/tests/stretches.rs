@@ -367,22 +367,23 @@ fn a_stop_gives_back_the_rest_of_a_stretch_that_hangs() {
     const RECORDS: usize = 3_000;
     let (_broker, config) = filled(1, RECORDS, RECORDS);
     let consumer = subscribed(&config, "g");
-    let release = Arc::new(AtomicBool::new(false));
-    let (hung, let_go) = (Arc::new(AtomicBool::new(false)), Arc::clone(&release));
-    let hanging = Arc::clone(&hung);
+    let (hangs, hung) = crossbeam_channel::bounded::<()>(1);
+    let (release, let_go) = crossbeam_channel::bounded::<()>(0);
     let processing = quickly(&consumer, two_threads(), move |record| {
-        while number(record) == RECORDS / 2 && !let_go.load(Ordering::Acquire) {
-            hanging.store(true, Ordering::Release);
-            std::thread::sleep(Duration::from_millis(1));
+        if number(record) == RECORDS / 2 {
+            let _ = hangs.send(());
+            // Until the sender goes.
+            let _ = let_go.recv();
         }
         Ok(Outcome::Done)
     });
-    until("hangs", || hung.load(Ordering::Acquire));
+    // Stopped at once: nobody has looked after it yet, and who leaves does.
+    hung.recv_timeout(Duration::from_secs(60)).expect("hangs");
     let report = processing.dispatcher.stop(Duration::from_millis(500));
     let ledger = report.ledger;
     let left = (ledger.in_flight, ledger.queued, ledger.missing());
     assert_eq!(left, (1, 0, 0), "{ledger:?}");
-    release.store(true, Ordering::Release);
+    drop(release);
     drop(processing);
     consumer.close(WAIT).expect("closed");
 }
@@ -432,6 +433,12 @@ fn whoever_has_nothing_to_do_soon_looks_after_the_stretch_of_another() {
     assert!(ticket.is_some());
     let goes_on = dispatcher.take_hand(&mut hand, 1, Some(100), Some(WAIT));
     assert!(goes_on.expect("no error") && hand.stretch.is_some());
-    dispatcher.stop(Duration::ZERO);
-    assert_eq!(dispatcher.ledger().missing(), 0);
+    let last = hand.stretch.take().expect("a stretch");
+    assert_eq!(dispatcher.stop(Duration::ZERO).ledger.queued, 0);
+    // What comes after the stop waits for nobody.
+    dispatcher.end_stretch(&last, 1, None);
+    dispatcher.settle(ticket.map(|ticket| (ticket, Outcome::Done)));
+    let ledger = dispatcher.ledger();
+    let left = (ledger.done, ledger.unfinished(), ledger.missing());
+    assert_eq!(left, (2, 0, 0), "{ledger:?}");
 }
