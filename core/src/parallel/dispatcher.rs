@@ -26,6 +26,8 @@ use crate::parallel::{OnFailure, ProcessOptions};
 
 /// While records wait here, their partitions may be revoked: so often is that looked for.
 const LOOK: Duration = Duration::from_millis(20);
+/// So long a stretch may last before somebody who has nothing to do takes its rest.
+pub(super) const WATCH: Duration = Duration::from_micros(500);
 /// It looks no more often, whatever is due.
 const LEAST_LOOK: Duration = Duration::from_millis(1);
 /// The longest wait of the intake when nothing is at hand.
@@ -92,7 +94,7 @@ pub struct StopReport {
 pub struct Dispatcher {
     consumer: Arc<Consumer>,
     options: ProcessOptions,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) state: Mutex<Engine>,
     /// There may be something to take, or it is over.
     pub(super) work: Condvar,
@@ -100,9 +102,13 @@ pub struct Dispatcher {
     pub(super) room: Condvar,
     /// Something was settled.
     pub(super) settled: Condvar,
+    /// It is over.
+    ended: Condvar,
     stopping: AtomicBool,
     failure: Mutex<Option<Error>>,
     letters: Option<Arc<Letters>>,
+    /// See [`Dispatcher::take_hand`].
+    has_stretches: bool,
     /// Where transactions finish what is handled.
     pub(super) transactions: Option<Transactions>,
     /// For delivery reports, which must not keep it alive.
@@ -126,20 +132,30 @@ impl Dispatcher {
     ///
     /// [`Error::Argument`] for options that cannot be, [`Error::Closed`].
     pub fn start(consumer: Arc<Consumer>, options: ProcessOptions) -> Result<Arc<Dispatcher>> {
+        Dispatcher::start_for(consumer, options, false)
+    }
+
+    /// As [`Dispatcher::start`]; with `has_stretches` for [`Dispatcher::take_hand`].
+    pub(super) fn start_for(
+        consumer: Arc<Consumer>,
+        options: ProcessOptions,
+        has_stretches: bool,
+    ) -> Result<Arc<Dispatcher>> {
         options.check()?;
         let transactions = options
             .exactly_once
             .as_ref()
             .map(|exactly_once| exactly_once.transactions(&consumer))
             .transpose()?;
-        Dispatcher::start_with(consumer, options, transactions)
+        Dispatcher::start_with(consumer, options, transactions, has_stretches)
     }
 
-    /// As [`Dispatcher::start`], with transactions as a test plays them.
+    /// As [`Dispatcher::start_for`], with transactions as a test plays them.
     pub(super) fn start_with(
         consumer: Arc<Consumer>,
         options: ProcessOptions,
         transactions: Option<Transactions>,
+        has_stretches: bool,
     ) -> Result<Arc<Dispatcher>> {
         consumer.open()?;
         if transactions.is_some() {
@@ -174,14 +190,19 @@ impl Dispatcher {
             work: Condvar::new(),
             room: Condvar::new(),
             settled: Condvar::new(),
+            ended: Condvar::new(),
             stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
             letters,
+            has_stretches,
             transactions,
             intake: Mutex::new(None),
             consumer,
             options,
         });
+        if has_stretches {
+            dispatcher.state.lock().state.hand_out_stretches();
+        }
         let shared = dispatcher.consumer.shared();
         shared.set_offset_map_bytes(dispatcher.options.offset_map_bytes);
         let fetching = Arc::clone(&dispatcher);
@@ -225,7 +246,21 @@ impl Dispatcher {
         timeout: Option<Duration>,
     ) -> Result<bool> {
         works.clear();
-        let deadline = timeout.map(|timeout| Instant::now() + timeout.min(A_DAY));
+        self.await_work(timeout, false, &mut |state, now_us| {
+            state.take(most, now_us, works);
+            !works.is_empty()
+        })
+    }
+
+    /// Waits until `take` gives true, or until `timeout` is over; false when it is over for good. Whoever `watches` comes back after
+    /// [`WATCH`] when others have stretches, to help with those that last; one thread at a time does.
+    pub(super) fn await_work(
+        &self,
+        timeout: Option<Duration>,
+        watches: bool,
+        take: &mut dyn FnMut(&mut Engine, u64) -> bool,
+    ) -> Result<bool> {
+        let mut deadline = timeout.map(|timeout| Instant::now() + timeout.min(A_DAY));
         let mut state = self.state.lock();
         loop {
             if self.is_stopping() {
@@ -233,12 +268,13 @@ impl Dispatcher {
             }
             let now_us = self.clock.now_us();
             self.expire(&mut state, now_us);
-            state.take(most, now_us, works);
-            if !works.is_empty() {
+            if take(&mut state, now_us) {
                 self.consumer.shared().set_engaged(true);
                 self.room.notify_one();
-                // What is left is for somebody else.
-                self.work.notify_one();
+                if !watches || state.wants_another() {
+                    // What is left is for somebody else.
+                    self.work.notify_one();
+                }
                 return Ok(true);
             }
             let now = Instant::now();
@@ -248,11 +284,17 @@ impl Dispatcher {
             let due = state
                 .next_due_us()
                 .map(|due_us| now + Duration::from_micros(due_us.saturating_sub(now_us)));
-            match deadline.into_iter().chain(due).min() {
+            let watch = (watches && state.is_unwatched()).then(|| now + WATCH);
+            state.is_watched |= watch.is_some();
+            match deadline.into_iter().chain(due).chain(watch).min() {
                 Some(until) => {
                     self.work.wait_until(&mut state, until);
                 }
                 None => self.work.wait(&mut state),
+            }
+            if let Some(watch) = watch {
+                state.is_watched = false;
+                deadline = deadline.map(|deadline| deadline.min(watch));
             }
         }
     }
@@ -280,6 +322,7 @@ impl Dispatcher {
         let mut state = self.state.lock();
         state.settle(outcomes, self.clock.now_us(), &mut effects);
         self.consumer.shared().note_answers();
+        self.work.notify_all();
         self.after(state, effects);
     }
 
@@ -322,11 +365,12 @@ impl Dispatcher {
     pub(super) fn dead_lettered(&self, ticket: Ticket) {
         let mut state = self.state.lock();
         state.dead_lettered(ticket);
+        self.work.notify_all();
         self.after(state, Effects::default());
     }
 
     /// Tells whoever waits for what has just been settled, and does what is not for under the lock.
-    fn after(&self, mut state: MutexGuard<'_, Engine>, mut effects: Effects) {
+    pub(super) fn after(&self, mut state: MutexGuard<'_, Engine>, mut effects: Effects) {
         if state.ledger().in_flight == 0 {
             self.consumer.shared().set_engaged(false);
         }
@@ -334,7 +378,6 @@ impl Dispatcher {
             self.fail_locked(error);
         }
         self.take_letters(&mut state, &mut effects);
-        self.work.notify_all();
         self.room.notify_one();
         self.settled.notify_all();
         self.note_pending(&state);
@@ -395,10 +438,10 @@ impl Dispatcher {
         let mut state = self.state.lock();
         while !self.is_stopping() {
             match deadline {
-                None => self.settled.wait(&mut state),
+                None => self.ended.wait(&mut state),
                 Some(deadline) if Instant::now() >= deadline => return Ok(false),
                 Some(deadline) => {
-                    self.settled.wait_until(&mut state, deadline);
+                    self.ended.wait_until(&mut state, deadline);
                 }
             }
         }
@@ -450,6 +493,7 @@ impl Dispatcher {
         self.work.notify_all();
         self.room.notify_all();
         self.settled.notify_all();
+        self.ended.notify_all();
     }
 
     /// Hands out nothing more, gives back what waits, lets handlers finish for at most `drain`, and commits what is done (with
@@ -519,7 +563,11 @@ impl Dispatcher {
                     let mut state = self.state.lock();
                     state.offer(batch);
                     drop(state);
-                    self.work.notify_all();
+                    match self.has_stretches {
+                        // Who takes of it wakes another if something is left.
+                        true => drop(self.work.notify_one()),
+                        false => drop(self.work.notify_all()),
+                    }
                 }
                 Ok(None) if self.consumer.is_closed() => return self.end_locked(),
                 Ok(None) => {}

@@ -4,6 +4,7 @@
 //! must not happen under a lock (sending, logging) is left in [`Effects`] for the caller.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::RecordBatch;
@@ -14,6 +15,7 @@ use crate::parallel::outputs::Output;
 use crate::parallel::parts::{Answer, Ticket, Work, Works};
 use crate::parallel::pending::{Attempt, Finished, Pending};
 use crate::parallel::state::{Fill, Limits, State};
+use crate::parallel::stretch::{Hand, Stretch};
 use crate::parallel::{OnFailure, OnLimit, ProcessOptions};
 
 /// Longer texts are cut.
@@ -70,6 +72,8 @@ pub(crate) struct Engine {
     fate: Fate,
     /// What is handled is finished by a transaction.
     is_transactional: bool,
+    /// Somebody watches over the stretches of others.
+    pub(crate) is_watched: bool,
     pending: Pending,
     random: u64,
 }
@@ -99,6 +103,7 @@ impl Engine {
                 OnFailure::DeadLetter { .. } => Fate::DeadLetter,
             },
             is_transactional,
+            is_watched: false,
             pending: Pending::default(),
             options: options.clone(),
             random,
@@ -155,6 +160,47 @@ impl Engine {
         }
     }
 
+    /// As [`Engine::take`], for the handlers' threads of this process: a stretch of up to `rows`, unless single records wait.
+    pub(super) fn take_hand(
+        &mut self,
+        most: usize,
+        rows: Option<usize>,
+        now_us: u64,
+        hand: &mut Hand,
+    ) {
+        match rows {
+            None => self.take(most, now_us, &mut hand.works),
+            Some(rows) => {
+                let stretch = self.state.take_quick(most, rows, now_us, &mut hand.works);
+                hand.stretch = stretch.map(Arc::new);
+            }
+        }
+    }
+
+    /// True when a stretch is with a handler and nobody watches over it.
+    pub(super) fn is_unwatched(&self) -> bool {
+        self.state.has_lent() && !self.is_watched
+    }
+
+    /// True when there is something to do for another thread.
+    pub(super) fn wants_another(&self) -> bool {
+        self.state.may_hand_out() || self.is_unwatched()
+    }
+
+    /// A stretch has ended after its first `done` rows: see [`State::end_stretch`].
+    pub(super) fn end_stretch(
+        &mut self,
+        stretch: &Stretch,
+        done: usize,
+        is_running: bool,
+        goes_on: bool,
+        effects: &mut Effects,
+    ) -> Option<Ticket> {
+        let ticket = self.state.end_stretch(stretch, done, is_running, goes_on);
+        self.look_for_missing(effects);
+        ticket
+    }
+
     /// When there may be something to take, or an attempt is over its time.
     pub(crate) fn next_due_us(&self) -> Option<u64> {
         let hand_out = match self.options.batch_size {
@@ -189,6 +235,10 @@ impl Engine {
             }
         }
         self.state.flush();
+        self.look_for_missing(effects);
+    }
+
+    fn look_for_missing(&self, effects: &mut Effects) {
         let ledger = self.state.ledger();
         if ledger.missing() != 0 {
             effects.lines.push(format!(

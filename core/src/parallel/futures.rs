@@ -22,8 +22,8 @@ use crate::parallel::outputs::IntoOutputs;
 use crate::parallel::parts::{Ticket, Works};
 use crate::parallel::process::{
     HandlerError, Processing, one_record_at_a_time, outputs_are_not_wanted, outputs_have_a_way,
-    panicked,
 };
+use crate::parallel::threads::panicked;
 use crate::record::OwnedRecord;
 
 /// The most futures that are made at a time.

@@ -11,6 +11,7 @@ mod engine;
 mod exactly_once;
 mod futures;
 mod ledger;
+mod lending;
 mod letters;
 mod outputs;
 mod pace;
@@ -20,8 +21,10 @@ mod process;
 #[cfg(any(test, feature = "simulator"))]
 mod simulation;
 pub(crate) mod state;
+mod stretch;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod transactions;
 
 use std::time::Duration;

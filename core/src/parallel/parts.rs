@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::batch::RecordBatch;
@@ -206,7 +207,14 @@ pub(super) struct Shard {
     pub(super) alive: bool,
 }
 
-/// One partition: shards whose next record may be handed out.
+/// Rows of one batch and one partition that are in no shard.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) batch: u32,
+    pub(super) rows: Range<u32>,
+}
+
+/// One partition: shards whose next record may be handed out, and rows that are in no shard.
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) ready: VecDeque<u32>,
@@ -220,6 +228,79 @@ pub(super) struct Lane {
     pub(super) held: Vec<u32>,
     /// Its latest assignment.
     pub(super) cell: Arc<PartitionCell>,
+    /// In order, and behind everything that is in its shards; only where stretches are handed out.
+    pub(super) unsorted: VecDeque<Rows>,
+    /// A stretch of it is with a handler, so that nothing unsorted may be handed out.
+    pub(super) is_lent: bool,
+    /// How many shards it has.
+    pub(super) shards: u32,
+    /// How many records of its shards were handed out since `since_us` and are with handlers.
+    pub(super) recent: u32,
+    pub(super) since_us: u64,
+    /// Since when a stretch of it was refused because of those.
+    pub(super) refused_us: Option<u64>,
+}
+
+/// A record that a handler has had for so long hangs, where handlers are quick.
+const SETTLING_US: u64 = 5_000;
+
+impl Lane {
+    pub(super) fn new(cell: Arc<PartitionCell>) -> Lane {
+        Lane {
+            ready: VecDeque::new(),
+            listed: false,
+            waiting: 0,
+            stopped: false,
+            held: Vec::new(),
+            cell,
+            unsorted: VecDeque::new(),
+            is_lent: false,
+            shards: 0,
+            recent: 0,
+            since_us: 0,
+            refused_us: None,
+        }
+    }
+
+    /// A record of its shards is handed out.
+    pub(super) fn note_handed_out(&mut self, now_us: u64) {
+        if now_us >= self.since_us.saturating_add(SETTLING_US) {
+            (self.recent, self.since_us) = (0, now_us);
+        }
+        self.recent += 1;
+    }
+
+    /// A record that was handed out at that time is not with its handler any more.
+    pub(super) fn note_answered(&mut self, begun_us: u64) {
+        if begun_us >= self.since_us {
+            // Those that were handed out in a stretch were not counted: it is the others that matter, and about.
+            self.recent = self.recent.saturating_sub(1);
+        }
+    }
+
+    /// True when what handlers have of its shards is about to be done.
+    pub(super) fn is_settling(&self, now_us: u64) -> bool {
+        self.recent > 0 && now_us < self.since_us.saturating_add(SETTLING_US)
+    }
+
+    /// All that decides when stretches may be had.
+    #[cfg(test)]
+    pub(super) fn settling(&self, now_us: u64) -> Option<(u64, Option<u64>)> {
+        let refused = self.refused_us.map(|us| now_us.saturating_sub(us));
+        let is_settling = self.is_settling(now_us);
+        is_settling.then(|| (now_us.saturating_sub(self.since_us), refused))
+    }
+
+    /// What grows with its records.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.ready.capacity() * size_of::<u32>() + self.unsorted.capacity() * size_of::<Rows>()
+    }
+
+    /// Rows that may be handed out, or go into shards.
+    pub(super) fn has_unsorted(&self) -> bool {
+        !self.is_lent && !self.unsorted.is_empty()
+    }
 }
 
 /// Keys are hashes already.

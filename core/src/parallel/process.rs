@@ -1,26 +1,19 @@
 //! Rust handlers on threads.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::consumer::Consumer;
 use crate::error::{Error, Result};
 use crate::parallel::ProcessOptions;
-use crate::parallel::desk::{Desk, MOST_AT_ONCE};
 use crate::parallel::dispatcher::{Dispatcher, Outcome, StopReport};
 use crate::parallel::futures::Pool;
 use crate::parallel::ledger::Ledger;
 use crate::parallel::outputs::IntoOutputs;
-use crate::parallel::parts::Works;
+use crate::parallel::threads::Crew;
 use crate::record::Record;
 
-/// A handler that is this quick gets many records at a time; a slow one gets one, so that none waits behind another for long.
-const TURN: Duration = Duration::from_micros(200);
-/// A thread that has nothing to do looks so often whether another hangs with records in its hand.
-const LOOK: Duration = Duration::from_millis(250);
 /// Dropping a [`Processing`] waits so long for its handlers.
 const DROP_DRAIN: Duration = Duration::from_secs(5);
 
@@ -211,20 +204,29 @@ impl Consumer {
     where
         F: Fn(&Record<'_>) -> Result<Outcome, HandlerError> + Send + Sync + 'static,
     {
+        let crew = Crew::new(&options);
+        self.process_by(crew, options, handler)
+    }
+
+    /// As [`Consumer::process`], by this crew.
+    pub(super) fn process_by<F>(
+        self: &Arc<Self>,
+        crew: Crew,
+        options: ProcessOptions,
+        handler: F,
+    ) -> Result<Processing>
+    where
+        F: Fn(&Record<'_>) -> Result<Outcome, HandlerError> + Send + Sync + 'static,
+    {
         one_record_at_a_time(&options)?;
         let threads = options.max_in_flight;
-        // A thread may have several records of a quick handler, of which one is being handled. Not where each is timed or counted.
-        let is_paced = options.attempt_timeout.is_some()
-            || options.min_in_flight.is_some()
-            || options.rate_limit.is_some();
-        let at_once = if is_paced { 1 } else { MOST_AT_ONCE };
+        let crew = Arc::new(crew);
         let options = ProcessOptions {
-            max_in_flight: threads.saturating_mul(at_once),
+            max_in_flight: threads.saturating_mul(crew.most_of_each()),
             ..options
         };
-        let dispatcher = Dispatcher::start(Arc::clone(self), options)?;
+        let dispatcher = Dispatcher::start_for(Arc::clone(self), options, crew.has_stretches())?;
         let handler = Arc::new(handler);
-        let desks: Arc<[Desk]> = (0..threads).map(|_| Desk::default()).collect();
         let mut processing = Processing {
             dispatcher,
             threads: Vec::with_capacity(threads),
@@ -233,10 +235,10 @@ impl Consumer {
         for number in 0..threads {
             let dispatcher = Arc::clone(&processing.dispatcher);
             let handler = Arc::clone(&handler);
-            let desks = Arc::clone(&desks);
+            let crew = Arc::clone(&crew);
             let thread = std::thread::Builder::new()
                 .name(format!("tidegate-work-{number}"))
-                .spawn(move || work(&dispatcher, at_once, &desks, number, &*handler))
+                .spawn(move || crew.work(number, &dispatcher, &*handler))
                 .map_err(|error| Error::TimedOut {
                     what: format!("starting a handler's thread ({error})"),
                     timeout_ms: 0,
@@ -281,124 +283,6 @@ pub(super) fn outputs_have_a_way(options: &ProcessOptions) -> Result<()> {
             "set it to ExactlyOnce::new(...), or use process() and a producer",
         )),
     }
-}
-
-/// A thread's life; `desks` are of all of them.
-fn work(
-    dispatcher: &Dispatcher,
-    at_once: usize,
-    desks: &[Desk],
-    mine: usize,
-    handler: &dyn Fn(&Record<'_>) -> Result<Outcome, HandlerError>,
-) {
-    let mut most = 1;
-    let mut slowest = Duration::ZERO;
-    let (mut works, mut outcomes) = (Works::default(), Vec::new());
-    // Hands of one record hold nobody up. The more threads, the less often each of them looks.
-    let look = (at_once > 1).then(|| LOOK * (1 + desks.len() / 8) as u32);
-    // Whoever waits for the end is told the error.
-    while let Ok(true) = dispatcher.take_into(&mut works, most, look) {
-        if works.is_empty() {
-            help(dispatcher, desks, handler);
-            continue;
-        }
-        let began = Instant::now();
-        let count = works.len();
-        if count == 1 {
-            // A record whose turn comes after the stop is not begun.
-            outcomes.extend(works.iter().map(|(ticket, record)| {
-                let record = record.filter(|_| !dispatcher.is_stopping());
-                (ticket, handle_if_any(handler, record))
-            }));
-        } else {
-            let desk = &desks[mine];
-            desk.lay_down(&works);
-            while let Some(index) = desk.claim(count) {
-                let Some((ticket, record)) = works.at(index) else {
-                    break;
-                };
-                let record = record.filter(|_| !dispatcher.is_stopping());
-                match handle_if_any(handler, record) {
-                    Outcome::Done => desk.note_done(index),
-                    // At once: whoever helps does not know of it.
-                    outcome => dispatcher.settle([(ticket, outcome)]),
-                }
-            }
-            desk.clear(|index| {
-                let ticket = works.at(index).map(|(ticket, _)| ticket);
-                outcomes.extend(ticket.map(|ticket| (ticket, Outcome::Done)));
-            });
-        }
-        dispatcher.settle(outcomes.drain(..));
-        // A slow one is remembered for a while: few should wait behind the next.
-        slowest = (slowest / 2).max(began.elapsed() / count as u32);
-        most = usize::try_from(TURN.as_nanos() / slowest.as_nanos().max(1))
-            .unwrap_or(MOST_AT_ONCE)
-            .clamp(1, at_once);
-    }
-    for desk in desks {
-        let (unbegun, done) = desk.give_up();
-        let unbegun = unbegun
-            .into_iter()
-            .map(|ticket| (ticket, Outcome::Unfinished));
-        let done = done.into_iter().map(|ticket| (ticket, Outcome::Done));
-        dispatcher.settle(unbegun.chain(done));
-    }
-}
-
-/// There is nothing to take: what threads that hang have not come to, and not told.
-fn help(
-    dispatcher: &Dispatcher,
-    desks: &[Desk],
-    handler: &dyn Fn(&Record<'_>) -> Result<Outcome, HandlerError>,
-) {
-    for desk in desks {
-        loop {
-            let found = desk.help();
-            if !found.done.is_empty() {
-                dispatcher.settle(found.done.into_iter().map(|ticket| (ticket, Outcome::Done)));
-            }
-            let Some(work) = found.work else {
-                break;
-            };
-            let record = work.batch.get(work.row);
-            let record = record.filter(|_| !dispatcher.is_stopping());
-            dispatcher.settle([(work.ticket, handle_if_any(handler, record))]);
-        }
-    }
-}
-
-fn handle_if_any(
-    handler: &dyn Fn(&Record<'_>) -> Result<Outcome, HandlerError>,
-    record: Option<Record<'_>>,
-) -> Outcome {
-    record.map_or(Outcome::Unfinished, |record| handle(handler, &record))
-}
-
-fn handle(
-    handler: &dyn Fn(&Record<'_>) -> Result<Outcome, HandlerError>,
-    record: &Record<'_>,
-) -> Outcome {
-    match catch_unwind(AssertUnwindSafe(|| handler(record))) {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => error.into(),
-        Err(panic) => panicked(panic.as_ref()),
-    }
-}
-
-/// What becomes of a record whose handler has panicked.
-pub(super) fn panicked(panic: &(dyn Any + Send)) -> Outcome {
-    HandlerError::retriable(panic_text(panic))
-        .kind("panic")
-        .into()
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_string())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a text".into())
 }
 
 /// Handlers at work; see [`Consumer::process`]. Dropping it stops them and waits at most five seconds.

@@ -20,6 +20,8 @@ use crate::parallel::outputs::Output;
 use crate::parallel::parts::{Ticket, Work, Works};
 #[cfg(test)]
 use crate::parallel::pending::Attempt;
+#[cfg(test)]
+use crate::parallel::stretch::{Hand, Stretch};
 use crate::partition::TopicPartition;
 use crate::source::{CommitOffset, RequestId};
 use crate::tracker::{CellState, PartitionCell};
@@ -101,6 +103,8 @@ pub struct Simulation {
     dead_letters: bool,
     /// What is handled is finished by transactions of the test.
     transactional: bool,
+    /// What is fetched may be handed out in stretches.
+    has_stretches: bool,
     engine: Engine,
     assignment: Assignment,
     now_us: u64,
@@ -132,6 +136,7 @@ impl Simulation {
             options,
             dead_letters,
             transactional: false,
+            has_stretches: false,
             assignment: Assignment::default(),
             now_us: 0,
             requests: 0,
@@ -274,6 +279,9 @@ impl Simulation {
             self.transactional,
             self.now_us,
         );
+        if self.has_stretches {
+            self.engine.state.hand_out_stretches();
+        }
         self.assignment = Assignment::default();
         self.pending.clear();
         self.ended = None;
@@ -578,6 +586,42 @@ impl Simulation {
     pub(crate) fn make_transactional(&mut self) {
         self.transactional = true;
         self.crash();
+    }
+
+    /// From now on [`Simulation::take_quick`] gives stretches, as the threads of very quick handlers get them. Before anything is assigned.
+    #[cfg(test)]
+    pub(crate) fn hand_out_stretches(&mut self) {
+        self.has_stretches = true;
+        self.crash();
+    }
+
+    /// As [`Simulation::take`], for a thread of a very quick handler.
+    #[cfg(test)]
+    pub(crate) fn take_quick(&mut self, most: usize, rows: usize) -> Hand {
+        let mut hand = Hand::default();
+        if self.ended.is_none() && !self.stopping {
+            self.fetch();
+            self.engine
+                .take_hand(most, Some(rows), self.now_us, &mut hand);
+        }
+        hand
+    }
+
+    /// A stretch has ended: its first `done` rows are done, the one after them is still with its handler or it is not.
+    #[cfg(test)]
+    pub(crate) fn end_stretch(
+        &mut self,
+        stretch: &Stretch,
+        done: usize,
+        is_running: bool,
+    ) -> Option<Ticket> {
+        let mut effects = Effects::default();
+        let goes_on = self.ended.is_none() && !self.stopping;
+        let ticket = self
+            .engine
+            .end_stretch(stretch, done, is_running, goes_on, &mut effects);
+        self.take_effects(effects);
+        ticket
     }
 
     /// What may go in a transaction now.

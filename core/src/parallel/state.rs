@@ -2,7 +2,8 @@
 //!
 //! A state machine without threads, waiting or a clock of its own, so that tests drive it with virtual time. Records come in as
 //! leased batches and are only numbers here: a slot per record, linked into the queue of its shard. A shard is what is handled one
-//! after the other: a key of a partition, a partition, or nothing at all.
+//! after the other: a key of a partition, a partition, or nothing at all. For very quick handlers they are less, ranges of rows
+//! ([`unsorted`]), until something else becomes of one than to be done.
 //!
 //! Always true:
 //! - of a shard that has an order at most one record is with a handler, also while an older assignment's handler still runs;
@@ -11,6 +12,7 @@
 
 mod answer;
 mod hand;
+mod unsorted;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -70,6 +72,17 @@ pub(crate) struct State {
     lanes: Vec<Lane>,
     lane_of: HashMap<TopicPartition, u32>,
     rotation: VecDeque<u32>,
+    /// What is offered waits unsorted, for stretches.
+    has_stretches: bool,
+    /// How many shards are in line.
+    ready: usize,
+    /// How many partitions are lent.
+    lent: usize,
+    /// How many stretches there were.
+    #[cfg(test)]
+    pub(crate) stretches: usize,
+    /// When a stretch may be had that was refused.
+    refused_until_us: Option<u64>,
     timers: BinaryHeap<Reverse<(u64, u32, u32)>>,
     ledger: Ledger,
     bytes: usize,
@@ -98,6 +111,12 @@ impl State {
             lanes: Vec::new(),
             lane_of: HashMap::new(),
             rotation: VecDeque::new(),
+            has_stretches: false,
+            ready: 0,
+            lent: 0,
+            #[cfg(test)]
+            stretches: 0,
+            refused_until_us: None,
             timers: BinaryHeap::new(),
             ledger: Ledger::default(),
             bytes: 0,
@@ -120,7 +139,8 @@ impl State {
 
     /// When [`State::take`] has something to hand out at the latest, if it is time that keeps it back.
     pub(crate) fn single_due_us(&self) -> Option<u64> {
-        self.held_until_us().filter(|_| self.may_hand_out())
+        let held = self.held_until_us().filter(|_| self.may_hand_out());
+        held.into_iter().chain(self.refused_until_us).min()
     }
 
     /// True when something waits and a hand is free for it: else time changes nothing, and whoever slept until then would spin.
@@ -167,6 +187,9 @@ impl State {
     }
 
     fn append_all(&mut self, lane: u32, batch: u32, records: &RecordBatch, rows: Range<usize>) {
+        if self.has_stretches {
+            return self.keep_unsorted(lane, batch, rows);
+        }
         for row in rows {
             let shard = self.shard_for(lane, records, row);
             self.append(shard, batch, row as u32);
@@ -211,14 +234,7 @@ impl State {
         }
         let lane = self.lanes.len() as u32;
         self.lane_of.insert(partition.clone(), lane);
-        self.lanes.push(Lane {
-            ready: VecDeque::new(),
-            listed: false,
-            waiting: 0,
-            stopped: false,
-            held: Vec::new(),
-            cell: Arc::clone(cell),
-        });
+        self.lanes.push(Lane::new(Arc::clone(cell)));
         lane
     }
 
@@ -231,14 +247,19 @@ impl State {
         }
     }
 
-    fn shard_for(&mut self, lane: u32, records: &RecordBatch, row: usize) -> u32 {
+    /// Where a row's shard is, or would be, in `by_key`, and whether it is in order.
+    fn key_of(&self, lane: u32, records: &RecordBatch, row: usize) -> (u64, bool) {
         let key = match self.order {
             Order::Key => records.key(row),
             Order::Partition | Order::None => None,
         };
         // A record without a key has no order among others, as everywhere in Kafka.
         let ordered = key.is_some() || self.order == Order::Partition;
-        let hash = self.hasher.hash_one((lane, key));
+        (self.hasher.hash_one((lane, key)), ordered)
+    }
+
+    fn shard_for(&mut self, lane: u32, records: &RecordBatch, row: usize) -> u32 {
+        let (hash, ordered) = self.key_of(lane, records, row);
         if let Some(&shard) = self.by_key.get(&hash) {
             return shard;
         }
@@ -259,6 +280,7 @@ impl State {
     }
 
     fn add_shard(&mut self, made: Shard) -> u32 {
+        self.lanes[made.lane as usize].shards += 1;
         match self.free_shards.pop() {
             Some(index) => {
                 self.shards[index as usize] = made;
@@ -319,6 +341,7 @@ impl State {
             return;
         }
         queue.listed = true;
+        self.ready += 1;
         let (number, waiting) = (queue.lane, queue.waiting);
         let lane = &mut self.lanes[number as usize];
         lane.waiting += waiting;
@@ -347,6 +370,7 @@ impl State {
         }
         queue.alive = false;
         let key = queue.key;
+        self.lanes[queue.lane as usize].shards -= 1;
         if self.by_key.get(&key) == Some(&shard) {
             self.by_key.remove(&key);
         }
@@ -390,6 +414,7 @@ impl State {
         wanted: impl Fn(&RecordBatch, usize) -> bool,
         counter: impl Fn(&mut Ledger) -> &mut u64,
     ) {
+        self.drop_unsorted(&wanted, &counter);
         for slot in 0..self.slots.len() as u32 {
             let entry = &self.slots[slot as usize];
             let waits = matches!(entry.stage, Stage::Queued | Stage::RetryWait);
@@ -445,19 +470,16 @@ impl State {
     /// What the state itself takes, beside the records: everything that grows with them, as it was allocated.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
-        let ready = self
-            .lanes
-            .iter()
-            .map(|lane| lane.ready.capacity())
-            .sum::<usize>();
+        let lanes = self.lanes.iter().map(Lane::bytes).sum::<usize>();
         // A table has a byte of its own per place, and an eighth of the places stay free.
         let table = (self.by_key.capacity() * 8 / 7) * (size_of::<(u64, u32)>() + 1);
-        let numbers = self.free_slots.capacity() + self.free_shards.capacity() + ready;
+        let numbers = self.free_slots.capacity() + self.free_shards.capacity();
         self.slots.capacity() * size_of::<Slot>()
             + self.shards.capacity() * size_of::<Shard>()
             + self.timers.capacity() * size_of::<Reverse<(u64, u32, u32)>>()
             + self.done.capacity() * size_of::<(u32, u32, bool)>()
             + numbers * size_of::<u32>()
+            + lanes
             + table
     }
 
@@ -506,11 +528,20 @@ impl State {
         }
         for lane in &self.lanes {
             let ready: Vec<_> = lane.ready.iter().map(|shard| in_shard(*shard)).collect();
+            let unsorted = lane.unsorted.iter().map(|rows| {
+                let held = self.batches[rows.batch as usize].as_ref()?;
+                let is_stale = held.records.is_stale(rows.rows.start as usize);
+                let row = held.records.get(rows.rows.start as usize)?;
+                Some((row.offset(), rows.rows.len(), is_stale))
+            });
+            let unsorted: Vec<_> = unsorted.collect();
             let _ = write!(
                 print,
-                "/{:?} {} {ready:?}",
+                "/{:?} {} {ready:?} {unsorted:?} {} {:?}",
                 lane.cell.topic_partition(),
-                lane.stopped
+                lane.stopped,
+                lane.is_lent,
+                lane.settling(now_us)
             );
         }
         print

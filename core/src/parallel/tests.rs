@@ -5,6 +5,7 @@ mod futures;
 mod pacing;
 mod scripted;
 mod stories;
+mod stretches;
 mod transactions;
 mod waiting;
 

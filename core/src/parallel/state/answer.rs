@@ -176,7 +176,10 @@ impl State {
         let Some(entry) = self.entry(ticket, Stage::InFlight) else {
             return false;
         };
-        let (slot, shard) = (ticket.slot, entry.shard);
+        let (slot, shard, begun_us) = (ticket.slot, entry.shard, entry.begun_us);
+        let lane = self.shards[shard as usize].lane;
+        self.lanes[lane as usize].note_answered(begun_us);
+        let entry = &mut self.slots[slot as usize];
         match answer {
             Answer::Done => {
                 self.ledger.in_flight -= 1;

@@ -17,7 +17,7 @@ impl State {
     }
 
     /// True when nothing may be handed out yet.
-    fn is_held(&mut self, now_us: u64) -> bool {
+    pub(super) fn is_held(&mut self, now_us: u64) -> bool {
         if now_us >= self.hold_until_us {
             self.hold_until_us = 0;
         }
@@ -35,10 +35,15 @@ impl State {
 
     /// Hands out up to `most` records that may be handled now, one partition after the other and in it one key after the other.
     pub(crate) fn take(&mut self, most: usize, now_us: u64, works: &mut Works) {
+        self.sort_all();
         self.wake_retries(now_us);
-        if self.is_held(now_us) {
-            return;
+        if !self.is_held(now_us) {
+            self.take_sorted(most, now_us, works);
         }
+    }
+
+    /// As [`State::take`], of what is in shards.
+    pub(super) fn take_sorted(&mut self, most: usize, now_us: u64, works: &mut Works) {
         let until = works.len() + self.free_hands().min(most);
         // A partition that is paused goes round; when all of them have, there is nothing more.
         let mut closed_in_a_row = 0;
@@ -46,7 +51,9 @@ impl State {
             let Some(number) = self.rotation.pop_front() else {
                 break;
             };
-            if !Self::is_open(&self.lanes[number as usize]) {
+            let lane = &self.lanes[number as usize];
+            let has_only_unsorted = lane.ready.is_empty() && lane.has_unsorted();
+            if !Self::is_open(lane) || has_only_unsorted {
                 self.rotation.push_back(number);
                 closed_in_a_row += 1;
                 continue;
@@ -141,6 +148,7 @@ impl State {
     fn next_shard(&mut self, number: u32) -> Option<u32> {
         let lane = &mut self.lanes[number as usize];
         let shard = lane.ready.pop_front()?;
+        self.ready -= 1;
         let queue = &mut self.shards[shard as usize];
         queue.listed = false;
         lane.waiting -= queue.waiting;
@@ -148,9 +156,9 @@ impl State {
     }
 
     /// Puts a partition that has something ready at the end of the rotation.
-    fn list_lane(&mut self, number: u32) {
+    pub(super) fn list_lane(&mut self, number: u32) {
         let lane = &mut self.lanes[number as usize];
-        if !lane.listed && !lane.ready.is_empty() {
+        if !lane.listed && (lane.has_unsorted() || !lane.ready.is_empty()) {
             lane.listed = true;
             self.rotation.push_back(number);
         }
@@ -211,7 +219,9 @@ impl State {
             );
             works.push(batch, &held.records, ticket, row, attempts);
             self.ledger.in_flight += 1;
-            self.shards[shard as usize].busy += 1;
+            let queue = &mut self.shards[shard as usize];
+            queue.busy += 1;
+            self.lanes[queue.lane as usize].note_handed_out(now_us);
             if let Some(attempt_us) = self.limits.attempt_us {
                 let due_us = now_us.saturating_add(attempt_us);
                 self.timers.push(Reverse((due_us, slot, ticket.life)));

@@ -20,6 +20,8 @@ struct Setting {
     options: ProcessOptions,
     /// By partition, the key of each record.
     records: &'static [&'static [u8]],
+    /// Very quick handlers: records come in stretches of up to two.
+    is_quick: bool,
     /// How a handler may fail: to be tried again, for good, or given back.
     failures: bool,
     depth: usize,
@@ -29,7 +31,10 @@ struct Setting {
 
 impl Setting {
     fn world(&self) -> World {
-        let mut world = World::new(self.options.clone());
+        let mut world = match self.is_quick {
+            true => World::quick(self.options.clone()),
+            false => World::new(self.options.clone()),
+        };
         for (partition, keys) in (0..).zip(self.records) {
             world.step(&Step::Produce(partition, keys.to_vec()));
             world.step(&Step::Assign(partition));
@@ -41,6 +46,17 @@ impl Setting {
     /// What can happen next.
     fn steps(&self, world: &World) -> Vec<Step> {
         let mut steps = vec![Step::Take(1)];
+        if self.is_quick {
+            steps.push(Step::TakeQuick(1, 2));
+        }
+        for (index, lent) in world.lent.iter().enumerate() {
+            for done in 0..=lent.rows.len() {
+                steps.push(Step::EndStretch(index, done, false));
+                if done < lent.rows.len() {
+                    steps.push(Step::EndStretch(index, done, true));
+                }
+            }
+        }
         let ours = world.busy.iter().filter(|busy| busy.life == world.life);
         for index in 0..ours.count() {
             steps.push(Step::Done(vec![index]));
@@ -161,6 +177,7 @@ fn every_interleaving_of_a_key_in_order_beside_another() {
         name: "three records of two keys, failures",
         options: options(|_| ()),
         records: &[&[1, 1, 2]],
+        is_quick: false,
         failures: true,
         depth: 9,
         at_least: 20_000,
@@ -174,6 +191,7 @@ fn every_interleaving_of_rebalances_and_commits() {
         name: "two partitions, commits and rebalances",
         options: options(|_| ()),
         records: &[&[1, 1], &[1]],
+        is_quick: false,
         failures: false,
         depth: 8,
         at_least: 25_000,
@@ -187,6 +205,7 @@ fn every_interleaving_of_attempts_over_their_time() {
         name: "two records of a key, attempts over their time",
         options: options(|options| options.attempt_timeout = Some(Duration::from_millis(5))),
         records: &[&[1, 1]],
+        is_quick: false,
         failures: true,
         depth: 9,
         at_least: 12_000,
@@ -200,9 +219,38 @@ fn every_interleaving_without_an_order_and_with_parked_retries() {
         name: "three records, retries parked",
         options: options(|options| options.park_retries = true),
         records: &[&[1, 1, 0]],
+        is_quick: false,
         failures: true,
         depth: 8,
         at_least: 10_000,
+    }
+    .run();
+}
+
+#[test]
+fn every_interleaving_of_stretches_and_failures() {
+    Setting {
+        name: "three records of two keys in stretches, failures",
+        options: options(|_| ()),
+        records: &[&[1, 2, 1]],
+        is_quick: true,
+        failures: true,
+        depth: 8,
+        at_least: 28_000,
+    }
+    .run();
+}
+
+#[test]
+fn every_interleaving_of_stretches_and_rebalances() {
+    Setting {
+        name: "two partitions in stretches, commits and rebalances",
+        options: options(|_| ()),
+        records: &[&[1, 1], &[1]],
+        is_quick: true,
+        failures: false,
+        depth: 7,
+        at_least: 45_000,
     }
     .run();
 }

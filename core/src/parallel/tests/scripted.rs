@@ -160,7 +160,7 @@ fn run(script: Script) -> Run {
     let transactions = Transactions::new(way, "out", Duration::from_millis(5), 1_000);
     let options = ProcessOptions::default();
     let dispatcher =
-        Dispatcher::start_with(consumer, options, Some(transactions)).expect("started");
+        Dispatcher::start_with(consumer, options, Some(transactions), false).expect("started");
     Run {
         _broker: broker,
         dispatcher,

@@ -2,6 +2,8 @@
 //! whose answers come late or never, and outages, with every kind of option. What must hold is checked after each step, and at the end
 //! everything is done.
 
+mod stretches;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +13,11 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::super::*;
+use crate::batch::RecordBatch;
 use crate::parallel::dispatcher::Outcome;
 use crate::source::{CommitOffset, RequestId};
+
+use stretches::Lent;
 
 const PARTITIONS: i32 = 2;
 
@@ -21,6 +26,10 @@ const PARTITIONS: i32 = 2;
 pub(super) enum Step {
     Produce(i32, Vec<u8>),
     Take(usize),
+    /// So many single records, or rows of a stretch.
+    TakeQuick(usize, usize),
+    /// One of the stretches has ended after so many rows, and a handler still has the one after them or not.
+    EndStretch(usize, usize, bool),
     Done(Vec<usize>),
     Fail(usize, bool, u64),
     GiveBack(usize),
@@ -47,6 +56,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => (partition.clone(), prop::collection::vec(0..4_u8, 1..12)).prop_map(|(p, keys)| Step::Produce(p, keys)),
         8 => (1..8_usize).prop_map(Step::Take),
+        8 => (1..4_usize, 1..8_usize).prop_map(|(most, rows)| Step::TakeQuick(most, rows)),
+        8 => (index.clone(), index.clone(), prop::bool::weighted(0.3)).prop_map(|(i, done, on)| Step::EndStretch(i, done, on)),
         8 => prop::collection::vec(index.clone(), 1..6).prop_map(Step::Done),
         3 => (index.clone(), any::<bool>(), 0..30_000_u64).prop_map(|(i, again, us)| Step::Fail(i, again, us)),
         1 => index.prop_map(Step::GiveBack),
@@ -136,6 +147,10 @@ pub(super) struct World {
     keys: HashMap<(i32, i64), Option<u8>>,
     /// Handlers that have not returned; also those that run over their time.
     pub(super) busy: Vec<Busy>,
+    /// Stretches that have not ended, of the process that lives now.
+    pub(super) lent: Vec<Lent>,
+    /// Very quick handlers: there are stretches.
+    is_quick: bool,
     done: BTreeSet<(i32, i64)>,
     pub(super) assigned: BTreeSet<i32>,
     pub(super) revoking: BTreeSet<i32>,
@@ -146,6 +161,8 @@ pub(super) struct World {
     pub(super) life: u64,
     rebalances: usize,
     crashes: usize,
+    /// Rows of stretches that were done, and those that were given back or stayed with their handler.
+    rows: [usize; 2],
 }
 
 impl World {
@@ -155,6 +172,8 @@ impl World {
             options,
             keys: HashMap::new(),
             busy: Vec::new(),
+            lent: Vec::new(),
+            is_quick: false,
             done: BTreeSet::new(),
             assigned: BTreeSet::new(),
             revoking: BTreeSet::new(),
@@ -164,7 +183,15 @@ impl World {
             life: 0,
             rebalances: 0,
             crashes: 0,
+            rows: [0; 2],
         }
+    }
+
+    /// What handlers have of the process that lives now, alone or in stretches.
+    fn all_busy(&self) -> impl Iterator<Item = &Busy> {
+        let rows = self.lent.iter().flat_map(|lent| &lent.rows);
+        let ours = self.busy.iter().filter(|busy| busy.life == self.life);
+        ours.chain(rows)
     }
 
     fn group(&self, busy: &Busy) -> Option<(i32, u8)> {
@@ -180,56 +207,65 @@ impl World {
         self.calls += 1;
         let count = works.len();
         for work in works {
-            let record = work.batch.get(work.row).expect("a row");
-            let place = (record.partition(), record.offset());
-            let busy = Busy {
-                ticket: work.ticket,
-                partition: place.0,
-                offset: place.1,
-                key: self.keys[&place],
-                life: self.life,
-                assignment: self.assignments.get(&place.0).copied().unwrap_or(0),
-                call: self.calls,
-            };
-            assert!(
-                self.assigned.contains(&place.0),
-                "{place:?} is not assigned"
-            );
-            assert!(
-                !self.revoking.contains(&place.0),
-                "{place:?} is being taken away"
-            );
-            let skipped = self
-                .simulation
-                .committed(place.0)
-                .map_or(0, |(offset, _)| offset);
-            assert!(
-                place.1 >= skipped || self.life == 0,
-                "{place:?} is below what is committed"
-            );
-            if let Some(group) = self.group(&busy).filter(|_| !self.options.park_retries) {
-                let of_group = |other: &&Busy| {
-                    other.life == busy.life
-                        && other.call != busy.call
-                        && self.group(other) == Some(group)
-                };
-                let beside = self.busy.iter().find(of_group);
-                assert!(beside.is_none(), "{busy:?} is beside {beside:?}");
-                self.check_order(&busy);
-            }
+            let busy = self.begin(work.ticket, &work.batch, work.row);
             self.busy.push(busy);
         }
+        self.check_limit();
+        count
+    }
+
+    /// A handler gets a record: what must hold then.
+    fn begin(&self, ticket: Ticket, batch: &RecordBatch, row: usize) -> Busy {
+        let record = batch.get(row).expect("a row");
+        let place = (record.partition(), record.offset());
+        let busy = Busy {
+            ticket,
+            partition: place.0,
+            offset: place.1,
+            key: self.keys[&place],
+            life: self.life,
+            assignment: self.assignments.get(&place.0).copied().unwrap_or(0),
+            call: self.calls,
+        };
+        assert!(
+            self.assigned.contains(&place.0),
+            "{place:?} is not assigned"
+        );
+        assert!(
+            !self.revoking.contains(&place.0),
+            "{place:?} is being taken away"
+        );
+        let skipped = self
+            .simulation
+            .committed(place.0)
+            .map_or(0, |(offset, _)| offset);
+        assert!(
+            place.1 >= skipped || self.life == 0,
+            "{place:?} is below what is committed"
+        );
+        if let Some(group) = self.group(&busy).filter(|_| !self.options.park_retries) {
+            let of_group =
+                |other: &&Busy| other.call != busy.call && self.group(other) == Some(group);
+            let beside = self.all_busy().find(of_group);
+            assert!(beside.is_none(), "{busy:?} is beside {beside:?}");
+            self.check_order(&busy);
+        }
+        busy
+    }
+
+    fn check_limit(&self) {
         let limit = self.simulation.in_flight_limit();
-        let ours = self
-            .busy
-            .iter()
-            .filter(|busy| busy.life == self.life)
-            .count();
+        let ours = self.all_busy().count();
         assert!(
             ours <= limit.max(self.options.max_in_flight),
             "{ours} at once"
         );
-        count
+    }
+
+    /// True while what is done of a record counts.
+    fn is_current(&self, busy: &Busy) -> bool {
+        let current = self.assignments.get(&busy.partition);
+        self.assigned.contains(&busy.partition) && current == Some(&busy.assignment)
     }
 
     /// What is in order before a record is done, on its way to the dead-letter topic, or handed out together with it.
@@ -245,7 +281,7 @@ impl World {
             assert!(
                 self.done.contains(place)
                     || letters.contains(place)
-                    || self.busy.iter().any(together),
+                    || self.all_busy().any(together),
                 "{busy:?} has passed {place:?}"
             );
         }
@@ -309,13 +345,17 @@ impl World {
         };
         let mut busy: Vec<_> = self.busy.iter().map(told).collect();
         busy.sort_unstable();
+        let lent = self.lent.iter();
+        let lent: Vec<Vec<_>> = lent
+            .map(|lent| lent.rows.iter().map(told).collect())
+            .collect();
         let commits: Vec<_> = self
             .commits
             .iter()
             .map(|commit| (&commit.offsets, commit.taken))
             .collect();
         format!(
-            "{}|{busy:?}|{:?}|{:?}|{commits:?}|{:?}",
+            "{}|{busy:?}|{lent:?}|{:?}|{:?}|{commits:?}|{:?}",
             self.simulation.print(),
             self.assigned,
             self.revoking,
@@ -353,6 +393,10 @@ impl World {
                 }
             }
             Step::Take(most) => drop(self.take(*most)),
+            Step::TakeQuick(most, rows) => drop(self.take_quick(*most, *rows)),
+            Step::EndStretch(index, done, is_running) => {
+                self.end_stretch(*index, *done, *is_running);
+            }
             Step::Done(indices) => {
                 for index in indices {
                     if let Some(busy) = self.pick(*index) {
@@ -403,6 +447,15 @@ impl World {
                 if self.assigned.contains(partition) && self.revoking.insert(*partition) {
                     self.rebalances += 1;
                     self.simulation.begin_revoke(&[*partition]);
+                    if self.is_quick && self.simulation.ledger().dead_letters_pending == 0 {
+                        let of_it =
+                            |busy: &Busy| busy.partition == *partition && self.is_current(busy);
+                        assert_eq!(
+                            self.simulation.is_drained(&[*partition]),
+                            !self.all_busy().any(of_it),
+                            "a revoke waits for what handlers have, and for nothing else"
+                        );
+                    }
                     if *at_once {
                         self.step(&Step::EndRevoke(*partition));
                     }
@@ -435,6 +488,7 @@ impl World {
                 self.assigned.clear();
                 self.revoking.clear();
                 self.commits.clear();
+                self.lent.clear();
                 self.simulation.crash();
             }
         }
@@ -445,11 +499,7 @@ impl World {
         let ledger = self.simulation.ledger();
         assert_eq!(ledger.missing(), 0, "{ledger:?}");
         assert_eq!(self.simulation.lines(), &[] as &[String]);
-        let running = self
-            .busy
-            .iter()
-            .filter(|busy| busy.life == self.life)
-            .count() as u64;
+        let running = self.all_busy().count() as u64;
         assert_eq!(ledger.in_flight + ledger.overdue, running, "{ledger:?}");
         let letters: BTreeSet<_> = self
             .simulation
@@ -494,7 +544,10 @@ impl World {
             while let Some(busy) = self.pick(0) {
                 self.answer(&busy, Outcome::Done);
             }
-            idle = match self.take(6) {
+            while let Some(lent) = self.lent.first() {
+                self.end_stretch(0, lent.rows.len(), false);
+            }
+            idle = match self.take_quick(6, 6) {
                 0 => idle + 1,
                 _ => 0,
             };
@@ -520,20 +573,34 @@ impl World {
 
 #[test]
 fn no_story_loses_a_record_breaks_an_order_or_gets_stuck() {
-    const STORIES: u32 = 6_000;
-    let counted: BTreeMap<&str, AtomicUsize> =
-        ["steps", "rebalances", "crashes", "timed out", "skipped"]
-            .map(|name| (name, AtomicUsize::new(0)))
-            .into();
-    let stories = (options(), prop::collection::vec(step(), 1..120));
+    const STORIES: u32 = 12_000;
+    let counted: BTreeMap<&str, AtomicUsize> = [
+        "steps",
+        "rebalances",
+        "crashes",
+        "timed out",
+        "skipped",
+        "rows done",
+        "rows not",
+    ]
+    .map(|name| (name, AtomicUsize::new(0)))
+    .into();
+    let stories = (
+        options(),
+        any::<bool>(),
+        prop::collection::vec(step(), 1..120),
+    );
     let config = Config {
         cases: STORIES,
         source_file: Some(file!()),
         ..Config::default()
     };
     TestRunner::new(config)
-        .run(&stories, |(options, steps)| {
-            let mut world = World::new(options);
+        .run(&stories, |(options, is_quick, steps)| {
+            let mut world = match is_quick {
+                true => World::quick(options),
+                false => World::new(options),
+            };
             let (mut skipped, mut timed_out) = (0, 0);
             for step in &steps {
                 if matches!(step, Step::Crash) {
@@ -551,6 +618,8 @@ fn no_story_loses_a_record_breaks_an_order_or_gets_stuck() {
                 ("crashes", world.crashes),
                 ("timed out", (timed_out + ledger.timed_out) as usize),
                 ("skipped", (skipped + ledger.skipped) as usize),
+                ("rows done", world.rows[0]),
+                ("rows not", world.rows[1]),
             ];
             for (name, count) in counts {
                 counted[name].fetch_add(count, Ordering::Relaxed);
