@@ -343,6 +343,13 @@ impl Dispatcher {
         if effects.end.is_none() && !self.is_stopping() {
             state.take(most, now_us, works);
         }
+        if !works.is_empty() {
+            self.consumer.shared().set_engaged(true);
+        }
+        // With room for more nothing else can begin now, and whoever waits for that need not look.
+        if works.len() >= most || self.is_stopping() {
+            self.work.notify_all();
+        }
         self.after(state, effects);
     }
 

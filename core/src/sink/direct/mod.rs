@@ -65,6 +65,9 @@ pub(crate) trait Native {
 /// Who leads a topic's partitions, or that nobody knows.
 type Answer = (Box<str>, Option<Cluster>);
 
+/// Records that librdkafka would not take: topic, partition, token, why.
+type GivenUp = Vec<(Box<str>, i32, Token, KafkaCode)>;
+
 /// Where a topic is that is not simply with librdkafka.
 enum Stage {
     /// It is being asked who leads.
@@ -241,12 +244,7 @@ impl Direct {
         }
     }
 
-    fn direct(
-        &self,
-        director: &mut Director,
-        native: &dyn Native,
-        given_up: &mut Vec<(Box<str>, i32, Token, KafkaCode)>,
-    ) {
+    fn direct(&self, director: &mut Director, native: &dyn Native, given_up: &mut GivenUp) {
         let now_us = self.account.now_us();
         while let Ok((topic, cluster)) = self.answers.1.lock().try_recv() {
             self.heard(director, &topic, cluster, native, now_us);
@@ -368,7 +366,7 @@ impl Direct {
         now_us: u64,
         director: &mut Director,
         native: &dyn Native,
-        given_up: &mut Vec<(Box<str>, i32, Token, KafkaCode)>,
+        given_up: &mut GivenUp,
     ) -> Option<Stage> {
         match stage {
             Stage::Asked => Some(Stage::Asked),
@@ -447,7 +445,7 @@ impl Direct {
         book: &Arc<Book>,
         going_back: &mut Option<(usize, Batch, u32, usize)>,
         native: &dyn Native,
-        given_up: &mut Vec<(Box<str>, i32, Token, KafkaCode)>,
+        given_up: &mut GivenUp,
     ) -> bool {
         // A batch behind one that failed may still be confirmed.
         if !book.is_quiet() {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::super::lane::Lane;
 use super::super::topic::Row;
-use super::super::{Appended, Book, Direct, Native, Route, Settings};
-use crate::error::{Error, KafkaCode};
+use super::super::{Appended, Book, Direct, GivenUp, Native, Route, Settings};
+use crate::error::Error;
 use crate::sink::{ProducerRecord, Refused, Token};
 use crate::wire::cluster::Node;
 
@@ -109,7 +109,7 @@ impl Scene {
         &self,
         list: &List,
         under_way: &mut Option<(usize, super::super::Batch, u32, usize)>,
-    ) -> (bool, Vec<(Box<str>, i32, Token, KafkaCode)>) {
+    ) -> (bool, GivenUp) {
         let mut given_up = Vec::new();
         let (route, book) = (&self.route, &self.book);
         let is_over = self
