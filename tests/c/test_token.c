@@ -68,6 +68,14 @@ static void await(struct provider *provider, const int *counter, int least) {
     CHECK(found >= least);
 }
 
+/* A counter as it is now. */
+static int now_at(struct provider *provider, const int *counter) {
+    pthread_mutex_lock(&provider->lock);
+    const int found = *counter;
+    pthread_mutex_unlock(&provider->lock);
+    return found;
+}
+
 static tg_config *config_of(struct provider *provider) {
     tg_config *config;
     CHECK_OK(tg_config_new(&config));
@@ -95,13 +103,13 @@ static void every_client_asks_on_a_thread_of_its_own(void) {
     CHECK_TEXT(provider.config, "scope=all");
     /* The clients keep their copy. */
     CHECK_OK(tg_config_free(config));
-    CHECK_EQUAL(provider.freed, 0);
+    CHECK_EQUAL(now_at(&provider, &provider.freed), 0);
     CHECK_OK(tg_consumer_free(consumer));
     CHECK_OK(tg_producer_free(producer));
     CHECK_OK(tg_admin_free(admin));
     await(&provider, &provider.freed, 1);
     usleep(1000);
-    CHECK_EQUAL(provider.freed, 1);
+    CHECK_EQUAL(now_at(&provider, &provider.freed), 1);
 }
 
 static void a_refusal_and_no_answer_are_asked_again(void) {
@@ -115,7 +123,9 @@ static void a_refusal_and_no_answer_are_asked_again(void) {
     await(&provider, &provider.asked, 2);
     provider.refuse = false;
     provider.silent = true;
+    pthread_mutex_lock(&provider.lock);
     provider.asked = 0;
+    pthread_mutex_unlock(&provider.lock);
     CHECK_OK(tg_producer_new(config, &producer));
     await(&provider, &provider.asked, 2);
     CHECK_OK(tg_producer_free(producer));
