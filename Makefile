@@ -45,7 +45,7 @@ EMBEDDED := -m "not (kafka or kafka3 or redis or slow or chaos)"
 ifeq ($(PYTEST_ARGS),)
 # Most tests wait, for sessions to end and brokers to come back, so two processes run at the same time, each with servers of its own:
 # those that kill and stop things beside all others; on the embedded broker one half of the names beside the other.
-KILLING := $(patsubst %,tests/python/test_kafka_%.py,chain exactly_once exit latest outage process process_map process_outage stages)
+KILLING := $(patsubst %,tests/python/test_kafka_%.py,chain direct_send exactly_once exit latest outage process process_map process_outage stages)
 BESIDE  := --override-ini cache_dir=.pytest_cache/beside
 PYTHON_EMBEDDED := --test python 'pytest tests/python/test_[a-m]*.py $(EMBEDDED)' \
                    --beside python-others 'pytest tests/python --ignore-glob="*/test_[a-m]*.py" $(EMBEDDED) $(BESIDE)'

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, KafkaCluster() as cluster:
+    with tempfile.TemporaryDirectory() as folder, KafkaCluster(fast=True) as cluster:
         subprocess.run([chosen.python, "-m", "venv", folder], check=True)
         python = str(Path(folder) / "bin" / "python")
         subprocess.run([python, "-m", "pip", "install", "--quiet", PYRALLEL], check=True)

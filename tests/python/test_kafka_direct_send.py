@@ -1,5 +1,5 @@
-"""Topics that are sent to past librdkafka, on a real Kafka: brokers that restart, crash or fall silent, leaders that move, topics that
-grow. Nothing is lost, and with one request in flight no record overtakes an earlier one of its key."""
+"""Topics that are sent to past librdkafka, on a real Kafka: brokers that restart, crash or fall silent, leaders that move,
+topics that grow. Nothing is lost, and with one request in flight no record overtakes an earlier one of its key."""
 
 from __future__ import annotations
 

@@ -31,6 +31,17 @@ def run(script: str, *arguments: str) -> Child:
     return Child.python(_HEAD + textwrap.dedent(script), *arguments, env={"PYTHONPATH": str(Path(__file__).parent)})
 
 
+def wait_until_it_sleeps(child: Child) -> None:
+    """Into the wait that it has announced: outside there is no event of that, but its main thread neither runs nor wants to."""
+    stat = Path(f"/proc/{child.pid}/stat")
+    slept = 0
+    while slept < 10:
+        # Without Linux's /proc the time has to do.
+        sleeps = not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "S"
+        slept = slept + 1 if sleeps else 0
+        time.sleep(0.02)
+
+
 _HEAD = """
 import os, signal, sys, threading, time
 import native, tidegate
@@ -75,7 +86,7 @@ def test_ctrl_c_interrupts_a_wait_at_once(broker: tidegate.EmbeddedBroker, call:
         child.wait_for_line("waiting")
         if call == "fill_batch":
             native.produce(broker, topic, ["1", "2"])  # collected by the wait, which is interrupted before it is full
-        time.sleep(0.2)  # into the wait: there is no event to be seen from outside
+        wait_until_it_sleeps(child)
         sent = time.monotonic()
         child.interrupt()
         match = child.wait_for_line(r"^interrupted (\S+)")
@@ -161,7 +172,7 @@ def test_ctrl_c_interrupts_a_call_that_waits_for_a_broker(broker: tidegate.Embed
     """
     with run(script, broker.bootstrap_servers, "t", call) as child:
         child.wait_for_line("waiting")
-        time.sleep(0.2)  # into the wait
+        wait_until_it_sleeps(child)
         sent = time.monotonic()
         child.interrupt()
         match = child.wait_for_line(r"^interrupted (\S+)")
@@ -400,6 +411,7 @@ def test_closing_in_a_signal_handler_and_in_atexit(broker: tidegate.EmbeddedBrok
     """
     with run(script, broker.bootstrap_servers, topic) as child:
         child.wait_for_line("waiting")
+        wait_until_it_sleeps(child)
         child.terminate()
         assert child.wait() == 0, child.tail()
         assert child.lines[-2:] == ["then None", "closed at exit"]

@@ -209,11 +209,16 @@ def test_a_detection_whose_tasks_cannot_be_sent_is_not_finished(monkeypatch: pyt
 
 
 class ScriptedModel:
-    """Fails a task's first calls as told, and remembers who was in flight together."""
+    """Fails a task's first calls as told, and remembers who was in flight together.
 
-    def __init__(self, failures: dict[int, int] | None = None, latency_s: float = 0.02) -> None:
+    The first calls wait until `together` of them are in flight.
+    """
+
+    def __init__(self, failures: dict[int, int] | None = None, latency_s: float = 0.02, together: int = 1) -> None:
         self.failures = Counter(failures or {})
         self.latency_s = latency_s
+        self.together = together
+        self.met = asyncio.Event()
         self.running: Counter[Any] = Counter()
         self.most_at_once = 0
         self.most_of_a_camera = 0
@@ -224,7 +229,10 @@ class ScriptedModel:
         self.running[camera] += 1
         self.most_at_once = max(self.most_at_once, self.running.total())
         self.most_of_a_camera = max(self.most_of_a_camera, self.running[camera])
+        if self.most_at_once >= self.together:
+            self.met.set()
         try:
+            await asyncio.wait_for(self.met.wait(), 30)
             await asyncio.sleep(self.latency_s)
         finally:
             self.running[camera] -= 1
@@ -240,8 +248,9 @@ def test_the_scheduler_asks_many_at_once_and_each_camera_in_order() -> None:
         servers = broker.bootstrap_servers
         values = [task(n, n % 10) for n in range(200)]
         produce(servers, "tasks", values, keys=[str(n % 10).encode() for n in range(200)])
-        model = ScriptedModel(failures={5: 1, 17: 2})
-        with Threaded(Scheduler(servers, "g", "tasks", "results", model, concurrency=8, window=50)) as scheduler:
+        model = ScriptedModel(failures={5: 1, 17: 2}, together=8)
+        # A window for all of them: a small one could be full of the tasks of fewer than eight cameras.
+        with Threaded(Scheduler(servers, "g", "tasks", "results", model, concurrency=8, window=200)) as scheduler:
             until(lambda: scheduler.stats()["handled"] == 200, timeout=60)
             assert scheduler.stats()["in_hand"] == 0
         assert model.most_at_once == 8
