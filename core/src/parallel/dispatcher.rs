@@ -346,8 +346,9 @@ impl Dispatcher {
         if !works.is_empty() {
             self.consumer.shared().set_engaged(true);
         }
-        // With room for more nothing else can begin now, and whoever waits for that need not look.
-        if works.len() >= most || self.is_stopping() {
+        // With room for more nothing else can begin now, and whoever waits for that need not look, unless something can begin at a time
+        // that it does not know yet.
+        if works.len() >= most || state.next_due_us().is_some() || self.is_stopping() {
             self.work.notify_all();
         }
         self.after(state, effects);
