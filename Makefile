@@ -92,7 +92,7 @@ test-c-tsan: setup ## The C and C++ suites under ThreadSanitizer
 	@$(SUITES) --test c-tsan '$(C_SUITE) --tool tsan'
 
 .PHONY: check
-check: setup ## Lint, unit tests and tests on the embedded broker (under 2 minutes once built)
+check: setup ## Lint, unit tests and tests on the embedded broker (some minutes once built)
 	@$(SUITES) $(LINT) $(RUST_EMBEDDED) $(C_EMBEDDED) $(PYTHON_EMBEDDED)
 
 .PHONY: ci
