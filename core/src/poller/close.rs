@@ -9,8 +9,8 @@ use crate::source::Source;
 /// The last commit has longer than those that are repeated anyway: while the group is rebalancing, the coordinator answers it behind a
 /// JoinGroup that waits for the slowest member. What it does not say is handled again by others.
 const LAST_COMMIT_WAIT_US: u64 = 3 * COMMIT_WAIT_US;
-/// Of the time to close, what is kept for leaving the group.
-const LEAVE_US: u64 = 1_000_000;
+/// Of the time to close, what is kept for leaving the group, which may wait for a JoinGroup as well.
+const LEAVE_US: u64 = 5_000_000;
 
 impl<S: Source> Poller<S> {
     pub(super) fn begin_close(&mut self, now_us: u64) {
