@@ -50,8 +50,8 @@ goes to the broker over a connection of Tidegate's own, at a fraction of the cos
 error, a lost connection, another leader) goes back to librdkafka with everything that was not confirmed, in order, and librdkafka
 tries again or gives up, as ever; a record whose confirmation was lost may be written twice, as with librdkafka without
 `enable.idempotence`. `stats()` says how many topics are sent to so (`topics_direct`). The queue's limits, `linger.ms`, `batch.size`,
-`partitioner` and the other properties hold as before, but that a record whose broker falls silent may take half as long again as
-`delivery.timeout.ms`. A producer leaves all sending to librdkafka with `enable.idempotence`, `transactional.id`, `acks=0`,
+`partitioner` and the other properties hold as before, but that a record whose broker falls silent while its topic
+is taken over or sent to directly may take up to twice `delivery.timeout.ms`. A producer leaves all sending to librdkafka with `enable.idempotence`, `transactional.id`, `acks=0`,
 `retries=0`, a `delivery.timeout.ms` below two seconds, compression, `queuing.strategy=lifo`, a `security.protocol` other than
 `plaintext`, and when `statistics.interval.ms`, `debug`, `plugin.library.paths` or `broker.address.family` is set.
 ";

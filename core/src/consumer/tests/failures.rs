@@ -124,6 +124,30 @@ fn a_timed_commit_that_is_never_answered_does_not_stop_the_timer() {
     assert_eq!(world.commits_sent(0), sent + 3, "nothing new, nothing sent");
 }
 
+/// Of ten seconds five are kept for leaving, which commits once more; with thirty the answer of a coordinator that is busy with a
+/// rebalance is waited for.
+#[test]
+fn the_last_commit_has_the_time_that_closing_can_spare() {
+    for (timeout, commits_after_6_s) in [(10 * SECOND, 2), (30 * SECOND, 1)] {
+        let mut world = with_commits(&[]);
+        world.cluster.lock().faults.commit_delay_us = 8 * SECOND;
+        let sent = world.commits_sent(0);
+        let closed = world.close(0, timeout);
+        world.run_us(6 * SECOND);
+        assert_eq!(
+            world.commits_sent(0) - sent,
+            commits_after_6_s,
+            "{timeout} us"
+        );
+        world.run_us(4 * SECOND);
+        assert!(
+            closed.try_recv().is_ok_and(|result| result.is_ok()),
+            "{timeout} us"
+        );
+        assert_eq!(world.committed(0), Some(4));
+    }
+}
+
 #[test]
 fn the_late_answer_to_a_commit_that_was_given_up_is_harmless() {
     let mut world = with_commits(&[]);

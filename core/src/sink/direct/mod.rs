@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use parking_lot::Mutex;
+use rdkafka::error::RDKafkaErrorCode;
 
 use super::{Refused, Report, Reports, TAGGED, TaggedReport};
 use crate::batch::TimestampType;
@@ -48,9 +49,9 @@ use super::Token;
 const AGAIN_US: u64 = 5_000_000;
 /// Librdkafka takes so many records of a topic that returns before its reports are looked at again.
 const BACK_AT_ONCE: usize = 2000;
-/// A batch that librdkafka would not take is offered again after this; the delivery thread looks as often anyway.
-const CODE_PURGED_QUEUE: i32 = -152;
-const CODE_PURGED_IN_FLIGHT: i32 = -151;
+
+/// Of a record that was not delivered, as librdkafka has it.
+const NO_OFFSET: i64 = -1001;
 
 /// Librdkafka's side of a producer.
 pub(crate) trait Native {
@@ -84,11 +85,13 @@ enum Stage {
         going_back: Option<(usize, Batch, u32, usize)>,
         /// When to see whether there are more partitions.
         look_us: u64,
+        /// Librdkafka has so long to report what it had.
+        waits_until_us: u64,
     },
 }
 
-#[derive(Default)]
 struct Director {
+    answers: mpsc::Receiver<Answer>,
     stages: HashMap<Box<str>, Stage>,
     not_before_us: HashMap<Box<str>, u64>,
     /// Something is under way that is looked at each time.
@@ -103,7 +106,7 @@ pub(crate) struct Direct {
     director: Mutex<Director>,
     lanes: Mutex<Vec<Arc<Lane>>>,
     books: Mutex<Vec<Arc<Book>>>,
-    answers: (mpsc::Sender<Answer>, Mutex<mpsc::Receiver<Answer>>),
+    answers: mpsc::Sender<Answer>,
 }
 
 impl Direct {
@@ -114,10 +117,16 @@ impl Direct {
         Direct {
             settings: Arc::new(settings),
             account: Arc::new(account),
-            director: Mutex::default(),
+            director: Mutex::new(Director {
+                answers: receiver,
+                stages: HashMap::new(),
+                not_before_us: HashMap::new(),
+                is_moving: false,
+                next_look_us: u64::MAX,
+            }),
             lanes: Mutex::default(),
             books: Mutex::default(),
-            answers: (sender, Mutex::new(receiver)),
+            answers: sender,
         }
     }
 
@@ -164,7 +173,7 @@ impl Direct {
     /// Asks who leads, on a thread of its own.
     fn ask(&self, topic: &str) -> bool {
         let (settings, account) = (Arc::clone(&self.settings), Arc::clone(&self.account));
-        let (sender, topic) = (self.answers.0.clone(), Box::<str>::from(topic));
+        let (sender, topic) = (self.answers.clone(), Box::<str>::from(topic));
         let spawned = std::thread::Builder::new()
             .name("tidegate-leaders".into())
             .spawn(move || {
@@ -188,7 +197,7 @@ impl Direct {
     /// Gives up what waits here, or is on its way; each record is reported as failed.
     pub(crate) fn purge(&self, queued: bool, in_flight: bool) {
         if queued {
-            let code = crate::kafka_code::from_number(CODE_PURGED_QUEUE);
+            let code = crate::kafka_code::from_rdkafka(RDKafkaErrorCode::PurgeQueue);
             let mut done = Vec::new();
             for book in &*self.books.lock() {
                 for index in 0..book.partitions() {
@@ -205,7 +214,7 @@ impl Direct {
             self.account.settle(done);
         }
         if in_flight {
-            let code = crate::kafka_code::from_number(CODE_PURGED_IN_FLIGHT);
+            let code = crate::kafka_code::from_rdkafka(RDKafkaErrorCode::PurgeInflight);
             for lane in &*self.lanes.lock() {
                 lane.give_up_flight(code);
             }
@@ -246,7 +255,7 @@ impl Direct {
 
     fn direct(&self, director: &mut Director, native: &dyn Native, given_up: &mut GivenUp) {
         let now_us = self.account.now_us();
-        while let Ok((topic, cluster)) = self.answers.1.lock().try_recv() {
+        while let Ok((topic, cluster)) = director.answers.try_recv() {
             self.heard(director, &topic, cluster, native, now_us);
         }
         director.is_moving = false;
@@ -389,6 +398,7 @@ impl Direct {
                     book,
                     going_back: None,
                     look_us: now_us.saturating_add(self.settings.refresh_us),
+                    waits_until_us: now_us.saturating_add(self.settings.wait_us()),
                 })
             }
             Stage::Open {
@@ -396,6 +406,7 @@ impl Direct {
                 book,
                 mut going_back,
                 mut look_us,
+                waits_until_us,
             } => {
                 if book.is_returning() {
                     if self.hand_back(&route, &book, &mut going_back, native, given_up) {
@@ -407,6 +418,8 @@ impl Direct {
                     // Its last batches would wait for others until linger.ms is over, and longer when nothing wakes their thread.
                     match route.outstanding() {
                         0 => book.start(),
+                        // Its time to deliver what waits here does not run before it has it.
+                        _ if now_us >= waits_until_us => book.go_back(),
                         _ => native.hurry(),
                     }
                     director.is_moving = true;
@@ -420,6 +433,7 @@ impl Direct {
                     book,
                     going_back,
                     look_us,
+                    waits_until_us,
                 })
             }
         }
@@ -529,7 +543,7 @@ impl Direct {
                 });
                 let is_brokers = log_append_time_ms >= 0;
                 for mark in &batch.marks {
-                    let offset = base_offset + i64::from(mark.index);
+                    let offset = base_offset.saturating_add(i64::from(mark.index));
                     let timestamp_ms = match is_brokers {
                         true => Some(log_append_time_ms),
                         false => Some(mark.timestamp_ms),
@@ -590,7 +604,7 @@ fn report_failed(
         reports.tagged(&mut vec![TaggedReport {
             tag: token & !TAGGED,
             partition,
-            offset: -1001,
+            offset: NO_OFFSET,
             timestamp_ms: None,
             timestamp_type: TimestampType::NotAvailable,
             latency_us: -1,
@@ -603,7 +617,7 @@ fn report_failed(
         token,
         topic,
         partition,
-        offset: -1001,
+        offset: NO_OFFSET,
         timestamp_ms: None,
         outcome: Err(code),
     });

@@ -112,13 +112,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::cluster::any_answer;
 
     proptest! {
         #[test]
-        fn whatever_a_broker_answers_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let mut bytes = bytes;
-            // As if it were the answer to this very request.
-            bytes.splice(0..0, [0, 0, 0, 7, 0]);
+        fn whatever_a_broker_answers_is_read_or_refused(bytes in any_answer()) {
             let _ = produced(&bytes, 7);
         }
     }

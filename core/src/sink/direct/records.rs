@@ -163,7 +163,8 @@ impl Batch {
         if record.token != 0 {
             self.marks.push(Mark {
                 index: self.count,
-                after_us: u32::try_from(now_us - self.began_us).unwrap_or(u32::MAX),
+                // Another thread may have begun the batch after this one looked at the clock.
+                after_us: u32::try_from(now_us.saturating_sub(self.began_us)).unwrap_or(u32::MAX),
                 timestamp_ms: record.timestamp_ms,
                 token: record.token,
             });

@@ -46,8 +46,7 @@ const ONLY_LIBRDKAFKA: [(&str, &str); 10] = [
 
 /// More requests in flight than these make nothing faster.
 const MOST_IN_FLIGHT: i64 = 5;
-/// A lane that gets no answer is given up within half of what a record may take, so that librdkafka has the other half; less than
-/// this is not split.
+/// A lane that gets no answer is given up within half of what a record may take; less than this is not split.
 const LEAST_DELIVERY_TIMEOUT_MS: i64 = 2_000;
 
 impl Settings {
@@ -84,7 +83,9 @@ impl Settings {
         let linger_ms: f64 = text("linger.ms")
             .and_then(|value| value.parse().ok())
             .unwrap_or(5.0);
-        let request_timeout_ms = number("request.timeout.ms", 30_000).min(delivery_timeout_ms / 2);
+        // With the quarter more that an answer may take it is half.
+        let request_timeout_ms =
+            number("request.timeout.ms", 30_000).min(delivery_timeout_ms / 5 * 2);
         let largest = number("message.max.bytes", 1_000_000);
         let bytes = |value: i64| usize::try_from(value).unwrap_or(usize::MAX);
         let servers: Vec<_> = text("bootstrap.servers")?
@@ -124,6 +125,13 @@ impl Settings {
                 refresh_ms => refresh_ms.unsigned_abs() * 1000,
             },
         })
+    }
+}
+
+impl Settings {
+    /// How long records wait for librdkafka's earlier ones.
+    pub(super) fn wait_us(&self) -> u64 {
+        u64::try_from(self.answer_timeout.as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -187,11 +195,12 @@ mod tests {
     }
 
     #[test]
-    fn librdkafka_keeps_half_of_the_time_a_record_may_take() {
+    fn a_lane_takes_half_of_the_time_a_record_may_take() {
         let settings =
             of(&[("delivery.timeout.ms", "4000"), ("linger.ms", "0.5")]).expect("direct");
-        assert_eq!(settings.request_timeout_ms, 2000);
-        assert_eq!(settings.answer_timeout, Duration::from_millis(2500));
+        assert_eq!(settings.request_timeout_ms, 1600);
+        assert_eq!(settings.answer_timeout, Duration::from_millis(2000));
+        assert_eq!(settings.wait_us(), 2_000_000);
         assert_eq!((settings.linger_us, settings.sticky_us), (500, 1000));
         let settings = of(&[]).expect("direct");
         assert_eq!(settings.request_timeout_ms, 30_000);

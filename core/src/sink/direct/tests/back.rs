@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::lane::Lane;
 use super::super::topic::Row;
-use super::super::{Appended, Book, Direct, GivenUp, Native, Route, Settings};
+use super::super::{Appended, Book, Direct, GivenUp, Native, Route, Settings, Stage};
 use crate::error::Error;
 use crate::sink::{ProducerRecord, Refused, Token};
 use crate::wire::cluster::Node;
@@ -53,12 +53,19 @@ const REFUSED: u32 = 13;
 struct Scene {
     direct: Direct,
     book: Arc<Book>,
-    route: Route,
+    route: Arc<Route>,
     sent: u32,
 }
 
 impl Scene {
     fn new() -> Scene {
+        let scene = Scene::waiting();
+        scene.book.start();
+        scene
+    }
+
+    /// Librdkafka has not reported all it had.
+    fn waiting() -> Scene {
         let properties = BTreeMap::from([
             ("bootstrap.servers".to_string(), "127.0.0.1:1".to_string()),
             ("batch.num.messages".to_string(), "3".to_string()),
@@ -75,9 +82,8 @@ impl Scene {
         let leaders = vec![(lane, 0); PARTITIONS];
         let book = Book::new("t", leaders, &direct.settings, &direct.account, 1);
         let book = Arc::new(book.expect("a book"));
-        let route = Route::default();
+        let route = Arc::new(Route::default());
         route.open(&book);
-        book.start();
         Scene {
             direct,
             book,
@@ -206,4 +212,33 @@ fn the_way_does_not_change_while_something_is_there() {
     scene.send(1);
     assert!(!scene.route.close(|| scene.book.is_empty()));
     assert!(scene.route.enter().is_some());
+}
+
+#[test]
+fn records_do_not_wait_for_librdkafka_for_ever() {
+    let scene = Scene::waiting();
+    scene.route.begin(1);
+    let list = List {
+        room: Cell::new(usize::MAX),
+        taken: RefCell::default(),
+    };
+    let mut director = scene.direct.director.lock();
+    let mut look = |now_us| {
+        let stage = Stage::Open {
+            route: Arc::clone(&scene.route),
+            book: Arc::clone(&scene.book),
+            going_back: None,
+            look_us: u64::MAX,
+            waits_until_us: 100,
+        };
+        let given_up = &mut Vec::new();
+        let direct = &scene.direct;
+        direct.advance(stage, "t", now_us, &mut director, &list, given_up)
+    };
+    assert!(look(99).is_some());
+    assert!(scene.book.is_waiting());
+    assert!(look(100).is_some());
+    assert!(scene.book.is_returning());
+    assert!(look(101).is_none(), "it is librdkafka's again");
+    assert!(scene.route.enter().is_none());
 }
