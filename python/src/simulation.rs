@@ -189,6 +189,11 @@ impl Simulation {
         self.core.hold_dead_letters(hold);
     }
 
+    /// Of what a copy was to go to the dead-letter topic.
+    fn letters_begun(&self) -> Vec<(i32, i64)> {
+        self.core.letters_begun().to_vec()
+    }
+
     /// What the dead-letter topic has confirmed.
     fn dead_letters(&self) -> Vec<Letter> {
         let letters = self.core.dead_letters().iter();

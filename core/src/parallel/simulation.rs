@@ -115,6 +115,8 @@ pub struct Simulation {
     answers_lost: bool,
     pending: Vec<Letter>,
     sent: Vec<DeadLetter>,
+    /// Of what a copy was to be made: partition and offset.
+    letters_begun: Vec<(i32, i64)>,
     holding: bool,
     ended: Option<Error>,
     stopping: bool,
@@ -146,6 +148,7 @@ impl Simulation {
             answers_lost: false,
             pending: Vec::new(),
             sent: Vec::new(),
+            letters_begun: Vec::new(),
             holding: false,
             ended: None,
             stopping: false,
@@ -373,7 +376,12 @@ impl Simulation {
     }
 
     fn take_effects(&mut self, effects: Effects) {
-        self.pending.extend(effects.letters);
+        for letter in effects.letters {
+            let record = letter.1.batch.get(letter.1.row);
+            self.letters_begun
+                .extend(record.map(|record| (record.partition(), record.offset())));
+            self.pending.push(letter);
+        }
         self.lines.extend(effects.lines);
         if let Some(error) = effects.end {
             self.ended.get_or_insert(error);
@@ -445,6 +453,13 @@ impl Simulation {
     #[must_use]
     pub fn dead_letters(&self) -> &[DeadLetter] {
         &self.sent
+    }
+
+    /// Of which records a copy was to go to the dead-letter topic, confirmed or not: partition and offset. Those behind them in order go
+    /// on from that moment.
+    #[must_use]
+    pub fn letters_begun(&self) -> &[(i32, i64)] {
+        &self.letters_begun
     }
 
     /// Commits what is done, as the timer does; false while the broker does not answer.

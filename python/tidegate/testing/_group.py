@@ -208,8 +208,10 @@ class Group:
         """What has happened."""
         total: Counter[str] = Counter()
         letters: dict[tuple[int, int], DeadLetter] = {}
+        begun: set[tuple[int, int]] = set()
         for member in self._every:
             total.update(member.engine.ledger())
+            begun.update(member.engine.letters_begun())
             for letter in member.engine.dead_letters():
                 letters[letter[:2]] = DeadLetter(*letter)
         mapped: set[tuple[int, int]] = set()
@@ -223,6 +225,7 @@ class Group:
             parks_retries=self._options["park_retries"],
             completions=tuple(self._completions),
             dead_letters=tuple(letters.values()),
+            letters_begun=frozenset(begun),
             given_up=frozenset(self._given_up),
             failed_attempts=self._failed_attempts,
             ledger=dict(total),

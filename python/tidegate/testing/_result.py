@@ -52,6 +52,8 @@ class Result:
     completions: tuple[Completion, ...]
     """Every handler that returned, in the order of time."""
     dead_letters: tuple[DeadLetter, ...]
+    letters_begun: frozenset[tuple[int, int]]
+    """(partition, offset) of what was to go to the dead-letter topic, whether or not it arrived before its member ended."""
     given_up: frozenset[tuple[int, int]]
     """(partition, offset) of what failed for good with `on_failure="skip"`."""
     failed_attempts: int
@@ -136,13 +138,16 @@ class Result:
     def assert_order_kept(self) -> None:
         """What has an order was handled, for the first time, in that order.
 
+        A record that is to go to the dead-letter topic lets those behind it pass from then on. If its member ends before the copy is
+        confirmed, it comes again, after them.
+
         Raises:
             ValueError: nothing is promised, with `order="none"` or `park_retries`.
         """
         if self.order == "none" or self.parks_retries:
             raise ValueError("order='none' and park_retries promise no order; there is nothing to assert")
-        # What went to the dead-letter topic lets those behind it pass, and somebody slow may handle it yet.
-        seen = {(letter.partition, letter.offset) for letter in self.dead_letters} | self.given_up
+        # What is let pass may be handled yet, by somebody slow or after a crash.
+        seen = set(self.letters_begun | self.given_up)
         latest: dict[tuple[int, bytes | None], int] = {}
         for done in self.completions:
             place = (done.partition, done.offset)
