@@ -1,7 +1,7 @@
 //! The poller: one thread per consumer that owns the source, the assignment and all commits.
 //!
 //! [`Poller::step`] is the whole logic as a state machine without waiting, locks or a clock of its own, so that tests
-//! drive it with a scripted source and virtual time; [`run`] is the thread around it. A full gate stops draining
+//! drive it with a scripted source and virtual time; [`Driver`] has the threads around it. A full gate stops draining
 //! records and nothing else: rebalances, commits and commands go on.
 //!
 //! Rebalances are answered late on purpose: librdkafka waits for `assign` and `unassign`, so that start positions are
@@ -10,6 +10,7 @@
 
 mod by_hand;
 mod close;
+mod driver;
 mod progress;
 mod seek;
 mod transactional;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 pub(crate) use by_hand::Change;
+pub(crate) use driver::Driver;
 
 use crate::assignment::Assignment;
 use crate::batch::BatchData;
@@ -200,6 +202,25 @@ impl<S: Source> Poller<S> {
 
     /// Does everything that can be done without waiting.
     pub(crate) fn step(&mut self) -> Next {
+        self.step_filling(FILLS_PER_STEP)
+    }
+
+    /// For an application that waits for records: what is there is taken first, one batch of it, and the rest is left to a step of the
+    /// poller's thread. Whatever happens beside it may as well have happened a moment later.
+    pub(crate) fn step_briefly(&mut self) -> Next {
+        let now_us = self.clock.now_us();
+        if !self.fill(1, now_us) {
+            return self.step_filling(1);
+        }
+        if self.commands.is_empty() && self.events.is_empty() && self.source.is_idle() {
+            Next::Park(Duration::from_micros(self.park_us(now_us)))
+        } else {
+            Next::Again
+        }
+    }
+
+    /// As [`Poller::step`], with at most so many batches.
+    fn step_filling(&mut self, most_fills: usize) -> Next {
         let now_us = self.clock.now_us();
         while let Ok(command) = self.commands.try_recv() {
             self.command(command, now_us);
@@ -219,7 +240,7 @@ impl<S: Source> Poller<S> {
             return Next::Done;
         }
         self.commit_by_timer(now_us);
-        if self.fill(now_us) {
+        if self.fill(most_fills, now_us) {
             return Next::Again;
         }
         Next::Park(Duration::from_micros(self.park_us(now_us)))
@@ -531,11 +552,11 @@ impl<S: Source> Poller<S> {
     }
 
     /// Drains the source into the gate. True when there may be more.
-    fn fill(&mut self, now_us: u64) -> bool {
+    fn fill(&mut self, most_fills: usize, now_us: u64) -> bool {
         if self.is_closing() || self.phase.holds_records() {
             return false;
         }
-        for _ in 0..FILLS_PER_STEP {
+        for _ in 0..most_fills {
             if !self.gate.has_room() {
                 self.shared.stats.queue_full_waits.add(1);
                 return !self.events.is_empty();
@@ -642,16 +663,4 @@ fn is_state_error(error: &Error) -> bool {
     error
         .kafka_code()
         .is_some_and(|code| code.name() == "_STATE")
-}
-
-/// The thread around [`Poller::step`]: it parks, and is woken by librdkafka's queues, by commands and by the gate.
-pub(crate) fn run<S: Source>(mut poller: Poller<S>) {
-    poller.shared.waker.register();
-    loop {
-        match poller.step() {
-            Next::Again => {}
-            Next::Park(wait) => std::thread::park_timeout(wait),
-            Next::Done => break,
-        }
-    }
 }

@@ -18,20 +18,48 @@ pub(crate) const GATE_BATCHES: usize = 64;
 
 /// Wakes a thread that parks. Waking before it parks is not lost.
 #[derive(Debug, Default)]
-pub(crate) struct Waker {
-    thread: Mutex<Option<Thread>>,
+pub(crate) struct Waker(Mutex<Wakened>);
+
+#[derive(Debug, Default)]
+struct Wakened {
+    home: Option<Thread>,
+    /// In place of `home`, for now.
+    borrower: Option<Thread>,
+    /// The borrower was woken since it looked.
+    is_news: bool,
 }
 
 impl Waker {
     /// Makes the calling thread the one to wake.
     pub(crate) fn register(&self) {
-        *self.thread.lock() = Some(std::thread::current());
+        self.0.lock().home = Some(std::thread::current());
     }
 
     pub(crate) fn wake(&self) {
-        if let Some(thread) = self.thread.lock().as_ref() {
+        let mut wakened = self.0.lock();
+        wakened.is_news = true;
+        if let Some(thread) = wakened.borrower.as_ref().or(wakened.home.as_ref()) {
             thread.unpark();
         }
+    }
+
+    /// From here on the calling thread is woken instead, until [`Waker::give_back`].
+    pub(crate) fn lend(&self) {
+        let mut wakened = self.0.lock();
+        wakened.borrower = Some(std::thread::current());
+        wakened.is_news = false;
+    }
+
+    /// To be called by the borrower before it looks at whatever it is woken for.
+    pub(crate) fn look(&self) {
+        self.0.lock().is_news = false;
+    }
+
+    /// Ends [`Waker::lend`]; true when the borrower was woken and has not looked since.
+    pub(crate) fn give_back(&self) -> bool {
+        let mut wakened = self.0.lock();
+        wakened.borrower = None;
+        wakened.is_news
     }
 }
 

@@ -114,6 +114,8 @@ impl Shared {
         let _ = self.events.send(event);
         self.set_attention();
         self.raise_ready();
+        // It may be driving the poller, and sleeps then where the poller does.
+        self.waker.wake();
     }
 
     /// To be called after leaving something for the application, a batch or an event.

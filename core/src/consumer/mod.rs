@@ -31,7 +31,7 @@ use crate::consumer::notices::Notices;
 use crate::error::{Error, Result};
 use crate::notice::ConsumerOptions;
 use crate::partition::{Offset, TopicPartition};
-use crate::poller::{self, Command, Poller, Settings};
+use crate::poller::{Command, Driver, Poller, Settings};
 use crate::queue::{self, GateReceiver, Waker};
 use crate::record::OwnedRecord;
 use crate::shared::{AppEvent, Shared};
@@ -133,6 +133,8 @@ pub struct Consumer {
     closed: Mutex<bool>,
     /// Callbacks of the application that run: what they call is answered while the consumer closes as well.
     telling: AtomicUsize,
+    /// None until [`Consumer::start`].
+    driver: Option<Arc<Driver>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     ended: Receiver<()>,
 }
@@ -233,6 +235,7 @@ impl Consumer {
             fork: ForkGuard::new(),
             closed: Mutex::new(false),
             telling: AtomicUsize::new(0),
+            driver: None,
             thread: Mutex::new(None),
             // Disconnected, as after the thread's end.
             ended: bounded(0).1,
@@ -243,10 +246,14 @@ impl Consumer {
     /// Runs the poller on a thread of its own.
     fn start<S: Source + 'static>(&mut self, poller: Poller<S>) -> Result<()> {
         let (ending, ended) = bounded::<()>(0);
+        let waker = Arc::clone(&self.shared.waker);
+        let driver = Driver::new(Box::new(poller), waker, Arc::clone(&self.clock));
+        let driver = Arc::new(driver);
+        self.driver = Some(Arc::clone(&driver));
         let thread = std::thread::Builder::new()
             .name("tidegate-poller".into())
             .spawn(move || {
-                poller::run(poller);
+                driver.run();
                 drop(ending);
             })
             .map_err(|error| Error::Kafka {

@@ -142,10 +142,14 @@ impl Consumer {
             deadline.saturating_duration_since(Instant::now())
         });
         self.shared.set_app_waiting(true);
-        let mut select = Select::new();
-        select.recv(self.gate.channel());
-        select.recv(&self.events);
-        let _ = select.ready_timeout(left);
+        let came = || !self.gate.channel().is_empty() || !self.events.is_empty();
+        let driver = self.driver.as_ref();
+        if !driver.is_some_and(|driver| driver.drive(left, came)) {
+            let mut select = Select::new();
+            select.recv(self.gate.channel());
+            select.recv(&self.events);
+            let _ = select.ready_timeout(left);
+        }
         self.shared.set_app_waiting(false);
         self.shared.note_call();
     }

@@ -141,6 +141,11 @@ pub(crate) trait Source: Send {
         events: &mut VecDeque<SourceEvent>,
     ) -> Option<BatchData>;
 
+    /// True when neither [`Source::events`] nor [`Source::fill`] would give anything just now. May be false all the same.
+    fn is_idle(&self) -> bool {
+        false
+    }
+
     /// Asks where the group stands in these partitions; the answer is [`SourceEvent::Starts`].
     fn look_up_starts(&mut self, id: RequestId, partitions: &[TopicPartition]);
 

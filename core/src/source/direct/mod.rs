@@ -440,6 +440,11 @@ impl Direct {
         None
     }
 
+    /// True when [`Direct::next`] would give nothing.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.returns.is_empty() && !self.lanes.iter().any(Lane::has_items)
+    }
+
     /// What an item of a lane means, unless it is of no meaning any more.
     fn take(&mut self, node: i32, item: Item, now_us: u64) -> Option<Turn> {
         let (ticket, item) = match item {

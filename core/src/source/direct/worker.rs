@@ -14,6 +14,9 @@ use crate::wire::Malformed;
 use crate::wire::cluster::{FETCH, METADATA};
 use crate::wire::link::{Broken, KEPT_BYTES, Link};
 
+/// An answer up to this size is unpacked, which takes microseconds, before more is asked for.
+const LITTLE_BYTES: usize = 16 * 1024;
+
 /// A request under way: where each partition was asked from, under which ticket.
 struct Asked {
     cares: Vec<(Ticket, Arc<PartitionCell>, FetchFrom)>,
@@ -207,28 +210,33 @@ impl Worker {
             )));
         }
         let mut parts = Vec::with_capacity(answered.partitions.len());
-        {
-            let mut state = self.shared.state.lock();
-            for fetched in answered.partitions {
-                if let Some(part) = self.note(&mut state, &asked, answered.error, fetched) {
-                    parts.push(part);
-                }
+        let mut state = self.shared.state.lock();
+        for fetched in answered.partitions {
+            if let Some(part) = self.note(&mut state, &asked, answered.error, fetched) {
+                parts.push(part);
             }
-            let may_ask = throttle.is_zero() && state.proposals.is_empty() && !state.stop;
-            let next = if may_ask {
-                self.prepare(&mut state, answer.len())
-            } else {
-                None
-            };
+        }
+        // A few records are not to wait until more is asked for; of many the next ones come while these are unpacked.
+        let is_little = answer.len() <= LITTLE_BYTES;
+        if is_little {
             drop(state);
-            if let Some((next, max_bytes)) = next {
-                // Also when this fails, what has come is delivered first.
-                match self.ask(link, &next, max_bytes) {
-                    Ok(()) => *under_way = Some(next),
-                    Err(broken) => {
-                        self.unpack(parts);
-                        return Err(broken);
-                    }
+            self.unpack(std::mem::take(&mut parts));
+            state = self.shared.state.lock();
+        }
+        let may_ask = throttle.is_zero() && state.proposals.is_empty() && !state.stop;
+        let next = if may_ask {
+            self.prepare(&mut state, if is_little { 0 } else { answer.len() })
+        } else {
+            None
+        };
+        drop(state);
+        if let Some((next, max_bytes)) = next {
+            // Also when this fails, what has come is delivered first.
+            match self.ask(link, &next, max_bytes) {
+                Ok(()) => *under_way = Some(next),
+                Err(broken) => {
+                    self.unpack(parts);
+                    return Err(broken);
                 }
             }
         }

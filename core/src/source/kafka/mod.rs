@@ -22,7 +22,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
@@ -62,6 +62,9 @@ use taken::Taken;
 /// librdkafka's main thread answers a seek without the broker, so this is never used up in practice.
 const SEEK_WAIT: Duration = Duration::from_millis(500);
 
+/// librdkafka's consumer queue is served so often with nothing in it.
+const POLL_EVERY: Duration = Duration::from_millis(100);
+
 /// Where the cell of a message is found: librdkafka's topic handle and the partition.
 type RouteKey = (usize, i32);
 
@@ -90,6 +93,8 @@ pub(crate) struct KafkaSource {
     asking_leaders: bool,
     /// Whether librdkafka or the lanes are looked at first.
     lanes_first: bool,
+    /// When librdkafka's consumer queue was last served.
+    polled: Instant,
 }
 
 impl KafkaSource {
@@ -146,6 +151,7 @@ impl KafkaSource {
             leaders: unbounded(),
             asking_leaders: false,
             lanes_first: false,
+            polled: Instant::now(),
         })
     }
 
@@ -274,15 +280,16 @@ impl Source for KafkaSource {
     }
 
     fn events(&mut self, events: &mut VecDeque<SourceEvent>) {
-        loop {
-            // SAFETY: the handle is alive.
-            let waiting = unsafe { rd::rd_kafka_queue_length(self.control.as_ptr()) };
-            // Serves one event; errors also come through the context, with their text. Also with nothing to serve it
-            // tells librdkafka's own max.poll.interval.ms that this thread is alive.
+        // Also with nothing to serve: it tells librdkafka's own max.poll.interval.ms that somebody is alive.
+        let is_time = self.polled.elapsed() >= POLL_EVERY;
+        while is_time || !self.control.is_empty() {
+            self.polled = Instant::now();
+            let was_empty = self.control.is_empty();
+            // Serves one event; errors also come through the context, with their text.
             if let Some(Ok(message)) = self.client.poll(Duration::ZERO) {
                 self.take_back(&message, events);
             }
-            if waiting == 0 {
+            if was_empty {
                 break;
             }
         }
@@ -309,6 +316,16 @@ impl Source for KafkaSource {
             self.fill_forwarded(limit, now_us, events)
                 .or_else(|| self.fill_direct(now_us, events))
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.taken.is_empty()
+            && self.messages.is_empty()
+            && self.control.is_empty()
+            && self.replies.is_empty()
+            && self.lookups.1.is_empty()
+            && self.client.context().events.lock().is_empty()
+            && self.direct.as_ref().is_none_or(Direct::is_idle)
     }
 
     fn look_up_starts(&mut self, id: RequestId, partitions: &[TopicPartition]) {

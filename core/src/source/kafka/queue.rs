@@ -55,6 +55,12 @@ impl Queue {
         })
     }
 
+    /// True when there is nothing to take just now: a look that costs a fraction of an attempt to take something.
+    pub(super) fn is_empty(&self) -> bool {
+        // SAFETY: the handle is alive.
+        unsafe { rd::rd_kafka_queue_length(self.as_ptr()) == 0 }
+    }
+
     pub(super) fn as_ptr(&self) -> *mut rd::rd_kafka_queue_t {
         self.handle.as_ptr()
     }

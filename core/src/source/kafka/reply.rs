@@ -19,7 +19,7 @@ use crate::source::{RequestId, SourceEvent};
 
 /// The broker's answers to commits that wait on `replies`.
 pub(super) fn commit_replies(replies: &Queue, events: &mut VecDeque<SourceEvent>) {
-    loop {
+    while !replies.is_empty() {
         // SAFETY: the queue is alive; the event is ours and destroyed below, after the last use of its list.
         let event = unsafe { rd::rd_kafka_queue_poll(replies.as_ptr(), 0) };
         if event.is_null() {

@@ -85,6 +85,9 @@ impl Taken {
     }
 
     fn take(&mut self, queue: &Queue, most: usize) -> usize {
+        if queue.is_empty() {
+            return 0;
+        }
         self.messages.reserve(most);
         let have = self.messages.len();
         // SAFETY: there is room for `most` pointers behind `have`, and exactly the number returned is written.
@@ -104,6 +107,11 @@ impl Taken {
             self.chunk.saw(largest);
         }
         self.messages.len() - have
+    }
+
+    /// True when no message waits here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.next >= self.messages.len()
     }
 
     /// The next message, alive until the next call of any other function.
