@@ -315,6 +315,7 @@ impl Producer {
     /// Records accepted whose report has not come yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {
+        self.engine().collect();
         usize::try_from(self.engine().ledger.in_flight()).unwrap_or(usize::MAX)
     }
 
@@ -334,7 +335,9 @@ impl Producer {
     /// As [`Producer::purge`].
     pub fn purge_some(&self, queued: bool, in_flight: bool, wait: bool) -> Result<()> {
         self.engine().check()?;
-        self.engine().sink()?.purge(queued, in_flight, wait);
+        let sink = self.engine().sink()?;
+        sink.purge(queued, in_flight, wait);
+        sink.ring();
         Ok(())
     }
 
@@ -370,6 +373,7 @@ impl Producer {
     /// The numbers so far; also of a closed producer.
     #[must_use]
     pub fn stats(&self) -> ProducerStats {
+        self.engine().collect();
         let ledger = &self.engine().ledger;
         ledger.metrics.in_flight.set(ledger.in_flight());
         let direct = self.engine().sink().map_or(0, |sink| sink.topics_direct());

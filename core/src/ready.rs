@@ -41,6 +41,11 @@ impl Ready {
         self.armed.swap(true, Ordering::AcqRel);
     }
 
+    /// True when a [`Ready::raise`] would call something.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.armed.load(Ordering::SeqCst) && self.notify.lock().is_some()
+    }
+
     /// Calls, once after each [`Ready::arm`]; no lock is held meanwhile. False when what was called panicked.
     #[must_use]
     pub(crate) fn raise(&self) -> bool {

@@ -128,6 +128,10 @@ impl Engine {
         completion: Option<Completion>,
         patience: Patience<'_>,
     ) -> Result<()> {
+        if completion.is_some() && self.ledger.note_callback() && !self.on_delivery_thread() {
+            // Whoever collects reports here and now does not see this record's; from here on nobody does.
+            self.sink()?.pass_turn();
+        }
         let token = self.ledger.begin(completion);
         self.send_begun(record, token, patience)
     }
@@ -300,6 +304,7 @@ impl Engine {
         let deadline_us = self.in_us(self.queue_full_timeout);
         let mut asked_us = started_us;
         let waiting = self.ledger.progress.enter();
+        self.sink()?.ring();
         loop {
             let seen = waiting.epoch();
             match self.try_send(record, token) {
@@ -324,6 +329,16 @@ impl Engine {
         }
     }
 
+    /// Takes in what came and woke nobody.
+    pub(super) fn collect(&self) {
+        // Not under the lock of the sink's place: log lines may lead back here.
+        if !self.ledger.has_callbacks()
+            && let Ok(sink) = self.sink()
+        {
+            sink.collect();
+        }
+    }
+
     /// Waits until something waits for the application that polls, more than `seen` records are reported, or the time is over. With
     /// `hurry` what is queued is sent at once, and with nothing in flight nothing is waited for.
     pub(super) fn wait_reports(&self, seen: u64, timeout: Duration, hurry: bool) -> Result<()> {
@@ -331,6 +346,8 @@ impl Engine {
         let kept = &self.ledger.kept;
         let deadline_us = self.in_us(timeout);
         let waiting = kept.fresh.enter();
+        // After `enter`: what came before woke nobody, what comes from here on does.
+        self.collect();
         loop {
             let epoch = waiting.epoch();
             let came = self.ledger.reported() != seen || kept.unread() > 0 || kept.has_events();
@@ -367,6 +384,7 @@ impl Engine {
         let sink = self.sink()?;
         let deadline_us = self.in_us(timeout);
         let waiting = self.ledger.progress.enter();
+        sink.ring();
         loop {
             let seen = waiting.epoch();
             let in_flight = self.ledger.in_flight();
@@ -396,6 +414,9 @@ impl Engine {
             .fetch_min(self.in_us(timeout), Ordering::SeqCst);
         let was_closing = self.closing.swap(true, Ordering::SeqCst);
         self.ledger.progress.raise();
+        if let Ok(sink) = self.sink() {
+            sink.ring();
+        }
         if self.on_delivery_thread() {
             // It goes on closing when the callback that called us has returned.
             return Ok(());

@@ -7,7 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use futures_channel::oneshot;
 use parking_lot::Mutex;
@@ -24,6 +24,8 @@ use crate::stats::ProducerMetrics;
 
 /// One fire-and-forget record in so many is timed.
 const TIMED_ONE_IN: u64 = 64;
+/// With more records in flight a report is worth waking the delivery thread, whoever waits.
+const FEW: u64 = 64;
 /// Waiting threads are woken after so many reports, or when none is outstanding.
 const WAKE_EVERY: u64 = 64;
 /// Failures of fire-and-forget records are summed up in a line at most this often.
@@ -197,6 +199,8 @@ pub(super) struct Ledger {
     ended: AtomicU64,
     slab: Mutex<Slab>,
     untold: Mutex<Untold>,
+    /// A callback or a future was ever given: those hear of their records at once, on the delivery thread.
+    has_callbacks: AtomicBool,
 }
 
 impl Ledger {
@@ -210,6 +214,7 @@ impl Ledger {
             ended: AtomicU64::new(0),
             slab: Mutex::new(Slab::default()),
             untold: Mutex::new(Untold::default()),
+            has_callbacks: AtomicBool::new(false),
         }
     }
 
@@ -238,6 +243,17 @@ impl Ledger {
     /// So many records with numbers of the application's are about to be sent.
     pub(super) fn begin_tagged(&self, records: usize) {
         self.begun.fetch_add(records as u64, Ordering::SeqCst);
+    }
+
+    /// Notes that a callback or a future is to hear of a record; true when it is the first one.
+    pub(super) fn note_callback(&self) -> bool {
+        !self.has_callbacks.load(Ordering::SeqCst)
+            && !self.has_callbacks.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether a callback or a future ever was to hear of a record.
+    pub(super) fn has_callbacks(&self) -> bool {
+        self.has_callbacks.load(Ordering::SeqCst)
     }
 
     /// Records reported so far, delivered or not.
@@ -346,6 +362,14 @@ impl Ledger {
 }
 
 impl Reports for Ledger {
+    fn are_awaited(&self) -> bool {
+        self.has_callbacks()
+            || self.in_flight() > FEW
+            || self.progress.is_waited_for()
+            || self.kept.fresh.is_waited_for()
+            || self.kept.ready.is_awaited()
+    }
+
     fn delivered(&self, records: u64) {
         self.metrics.records_delivered.add(records);
         self.end(records);

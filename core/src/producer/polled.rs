@@ -104,18 +104,22 @@ impl Producer {
 
     /// Moves the reports that wait to the end of `into`, in the order in which they came; how many. Also after closing.
     pub fn take_reports(&self, into: &mut Vec<TaggedReport>) -> usize {
-        self.engine().ledger.kept.take(into)
+        let engine = self.engine();
+        engine.collect();
+        engine.ledger.kept.take(into)
     }
 
     /// The reports that wait.
     #[must_use]
     pub fn unread_reports(&self) -> usize {
+        self.engine().collect();
         self.engine().ledger.kept.unread()
     }
 
     /// What librdkafka said since the last call, with [`Producer::polled`].
     #[must_use]
     pub fn take_events(&self) -> Vec<ClientEvent> {
+        self.engine().collect();
         let kept = &self.engine().ledger.kept;
         if kept.has_events() {
             kept.events.take()
@@ -127,6 +131,7 @@ impl Producer {
     /// How many records are reported so far, delivered or not, asked about or not.
     #[must_use]
     pub fn reported(&self) -> u64 {
+        self.engine().collect();
         self.engine().ledger.reported()
     }
 
@@ -154,6 +159,7 @@ impl Producer {
     pub fn arm_ready_callback(&self) {
         let kept = &self.engine().ledger.kept;
         kept.ready.arm();
+        self.engine().collect();
         if kept.unread() > 0 || kept.has_events() {
             kept.tell();
         }

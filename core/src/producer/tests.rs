@@ -297,7 +297,8 @@ fn a_flush_does_not_wait_for_the_linger_time() {
         }
         let started = Instant::now();
         producer.flush(WAIT).unwrap();
-        assert!(started.elapsed() < Duration::from_secs(10), "round {round}");
+        // librdkafka's threads look whether to send at once when they are woken for it, and not for a minute otherwise.
+        assert!(started.elapsed() < Duration::from_secs(2), "round {round}");
     }
 }
 

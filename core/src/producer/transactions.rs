@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::group::GroupMetadata;
 use crate::log::{self, Level, TIDEGATE};
 use crate::partition::OffsetAndMetadata;
-use crate::sink::Step;
+use crate::sink::{Sink, Step};
 
 /// Whether one is open, so that closing aborts it instead of leaving it to the coordinator's timeout.
 #[derive(Default)]
@@ -30,7 +30,7 @@ impl Transaction {
             return;
         }
         let Ok(sink) = engine.sink() else { return };
-        if let Err(error) = sink.transaction(Step::Abort, Some(timeout)) {
+        if let Err(error) = run(engine, &*sink, Step::Abort, Some(timeout)) {
             log::emit(
                 Level::Warn,
                 TIDEGATE,
@@ -40,6 +40,13 @@ impl Transaction {
             );
         }
     }
+}
+
+fn run(engine: &Engine, sink: &dyn Sink, step: Step<'_>, timeout: Option<Duration>) -> Result<()> {
+    // It waits for reports, too.
+    let _waiting = engine.ledger.progress.enter();
+    sink.ring();
+    sink.transaction(step, timeout)
 }
 
 impl Producer {
@@ -146,6 +153,6 @@ impl Producer {
                 "call it from another thread",
             ));
         }
-        engine.sink()?.transaction(step, timeout)
+        run(engine, &*engine.sink()?, step, timeout)
     }
 }

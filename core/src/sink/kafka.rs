@@ -4,6 +4,7 @@
 //! Delivery reports, errors and log lines arrive as events inside [`Sink::poll`], on the delivery thread ([`drain`]). A record's token
 //! travels as librdkafka's opaque number, so that a fire-and-forget record costs no allocation for its report.
 
+mod bell;
 mod drain;
 mod enqueue;
 mod transaction;
@@ -11,8 +12,9 @@ mod transaction;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -33,7 +35,8 @@ use crate::native;
 use crate::native::throttle::{self, Throttled};
 use crate::partition::TopicInfo;
 use crate::token::TokenSource;
-use drain::{Ears, Lines, MainQueue, Wakes};
+use bell::{Bell, Listens};
+use drain::{Ears, Lines, MainQueue};
 use enqueue::{Fared, Queue, Topic};
 
 struct Context {
@@ -138,20 +141,19 @@ impl ProducerContext for Context {
     }
 }
 
+/// How long broker threads have to see that they are to send now.
+const HURRY_MS: i32 = 2;
+
 pub(crate) struct KafkaSink {
-    /// Before the producer in `queue`, so that it is given back first.
+    /// Before the producer in `queue`, so that they are given back first.
     main: MainQueue,
-    wakes: Wakes,
+    _listens: Listens,
+    bell: Arc<Bell>,
+    /// Held by whoever hands over what came, so that reports come in order.
+    turn: Mutex<()>,
     /// Topics that are sent to past librdkafka, where that may be.
     direct: Option<Direct>,
     queue: Queue<Context>,
-}
-
-impl Drop for KafkaSink {
-    fn drop(&mut self) {
-        // The lanes' threads may be there for a moment yet; the queue is not.
-        self.wakes.end();
-    }
 }
 
 impl KafkaSink {
@@ -163,6 +165,7 @@ impl KafkaSink {
         direct: Option<direct::Settings>,
     ) -> Result<KafkaSink> {
         let throttles = reports.wants_throttles();
+        let bell = Arc::new(Bell::new(Arc::clone(&reports)));
         let context = Context { reports };
         let producer: BaseProducer<Context> = native::client_config(properties)
             .create_with_context(context)
@@ -170,14 +173,19 @@ impl KafkaSink {
         if throttles {
             throttle::listen(producer.client());
         }
-        let wakes = Wakes::new(MainQueue::new(&producer));
         let direct = direct.map(|settings| {
-            let wakes = wakes.clone();
-            Direct::new(settings, Box::new(move || wakes.wake()))
+            let bell = Arc::clone(&bell);
+            let call = move |call| match call {
+                direct::Call::Now => bell.ring(),
+                direct::Call::News => bell.news(),
+            };
+            Direct::new(settings, Box::new(call))
         });
         Ok(KafkaSink {
             main: MainQueue::new(&producer),
-            wakes,
+            _listens: Listens::new(MainQueue::new(&producer), &bell),
+            bell,
+            turn: Mutex::new(()),
             direct,
             queue: Queue::new(producer, tokens)?,
         })
@@ -186,6 +194,35 @@ impl KafkaSink {
     /// librdkafka's handle, for the requests of an admin client. It lives as long as this sink.
     pub(crate) fn native(&self) -> *mut rdkafka::bindings::rd_kafka_t {
         self.queue.producer.client().native_ptr()
+    }
+
+    /// What else is called when something is to be looked at, with librdkafka's queue locked; no call is under way once this has
+    /// returned.
+    pub(crate) fn when_rung(&self, call: Option<Box<dyn Fn() + Send + Sync>>) {
+        self.bell.also(call);
+    }
+
+    /// Hands over what came, as the one that has the turn.
+    fn hand_over(&self) {
+        let context = self.queue.producer.context();
+        let ears = Ears {
+            lines: &**context,
+            settled: &|topic, records| {
+                if let (Some(direct), Some(route)) = (&self.direct, self.queue.route(topic)) {
+                    direct.consider(topic, route.reported(records));
+                }
+            },
+            fatal: &|| self.fatal(),
+        };
+        self.bell.look();
+        let is_all = self.main.drain(&*context.reports, &ears, &mut || {
+            if let Some(direct) = &self.direct {
+                direct.serve(&*context.reports, self);
+            }
+        });
+        if !is_all {
+            self.bell.ring();
+        }
     }
 
     /// The error that ended this producer, if one did.
@@ -347,9 +384,11 @@ impl direct::Native for KafkaSink {
     }
 
     fn hurry(&self) {
-        // With no time to wait this only wakes the broker threads with the flushing flag up. It fails while records are in
-        // flight, which is why it is called.
-        let _ = self.queue.producer.flush(Duration::ZERO);
+        // It wakes the broker threads and has a flag up as long as it waits, and a thread that looks later does nothing. So it waits a
+        // little, unless nothing is left. It fails while records are in flight, which is why it is called. (rust-rdkafka's own flush
+        // has the flag up for no time at all.)
+        // SAFETY: the producer lives.
+        let _ = unsafe { rdkafka::bindings::rd_kafka_flush(self.native(), HURRY_MS) };
     }
 }
 
@@ -437,21 +476,33 @@ impl Sink for KafkaSink {
     }
 
     fn poll(&self, timeout: Duration) {
-        let context = self.queue.producer.context();
-        let ears = Ears {
-            lines: &**context,
-            settled: &|topic, records| {
-                if let (Some(direct), Some(route)) = (&self.direct, self.queue.route(topic)) {
-                    direct.consider(topic, route.reported(records));
-                }
-            },
-            fatal: &|| self.fatal(),
-        };
-        self.main.serve(timeout, &*context.reports, &ears, &mut || {
-            if let Some(direct) = &self.direct {
-                direct.serve(&*context.reports, self);
+        let deadline = Instant::now() + timeout;
+        loop {
+            {
+                let _turn = self.turn.lock();
+                self.hand_over();
             }
-        });
+            if Instant::now() >= deadline {
+                return;
+            }
+            self.bell.wait(deadline);
+        }
+    }
+
+    fn collect(&self) {
+        if self.bell.has_news()
+            && let Some(_turn) = self.turn.try_lock()
+        {
+            self.hand_over();
+        }
+    }
+
+    fn ring(&self) {
+        self.bell.ring();
+    }
+
+    fn pass_turn(&self) {
+        drop(self.turn.lock());
     }
 
     fn nudge(&self) {
@@ -502,10 +553,6 @@ impl Sink for KafkaSink {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
-    use parking_lot::Mutex;
-
     use super::*;
 
     #[derive(Default)]

@@ -188,8 +188,12 @@ impl fmt::Debug for Report<'_> {
     }
 }
 
-/// Hears from a sink, on the delivery thread, inside of [`Sink::poll`].
+/// Hears from a sink, inside of [`Sink::poll`] on the delivery thread or of [`Sink::collect`], one call at a time.
 pub(crate) trait Reports: Send + Sync {
+    /// Whether what comes is to be handed over at once, and not when somebody asks for it, or a little later.
+    fn are_awaited(&self) -> bool {
+        true
+    }
     /// So many records without a token were delivered.
     fn delivered(&self, records: u64);
     /// Once for each other accepted record.
@@ -281,7 +285,14 @@ pub(crate) trait Sink: Send + Sync {
     }
     /// Hands over the reports that are there, and waits up to `timeout` for more.
     fn poll(&self, timeout: Duration);
-    /// Asks for what is queued to be sent now instead of after `linger.ms`.
+    /// Hands over on this thread what came and nobody has been told of, unless another thread does it just now.
+    fn collect(&self) {}
+    /// Ends what [`Sink::poll`] waits for.
+    fn ring(&self) {}
+    /// Waits until no thread is in [`Sink::collect`]; not to be called while reports are handed over.
+    fn pass_turn(&self) {}
+    /// Asks for what is queued to be sent now instead of after `linger.ms`. Takes up to a few milliseconds while something is; to be
+    /// repeated, for a thread that is not there in time does not hear it.
     fn nudge(&self);
     /// Gives up records that are queued, or in flight; each is reported as failed. With `wait` those of the queues are given up when
     /// this returns.

@@ -68,6 +68,7 @@ pub(crate) struct Outgoing {
 /// Its way back. Answers come in the order of the requests.
 pub(crate) struct Incoming {
     stream: TcpStream,
+    answer_timeout: Duration,
     /// Of the latest answer; kept for the next one.
     answer: Vec<u8>,
 }
@@ -87,6 +88,7 @@ impl Link {
         Ok(Link {
             incoming: Incoming {
                 stream: stream.try_clone()?,
+                answer_timeout,
                 answer: Vec::new(),
             },
             outgoing: Outgoing {
@@ -171,11 +173,78 @@ impl Outgoing {
     }
 }
 
+impl Outgoing {
+    /// Whether [`Outgoing::try_write`] ever writes.
+    pub(crate) const CAN_TRY: bool = cfg!(unix);
+
+    /// Sends as much of these as goes without waiting; how many bytes.
+    #[cfg(unix)]
+    pub(crate) fn try_write(&self, parts: &[IoSlice<'_>]) -> Result<usize, Broken> {
+        use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+        /// The system takes no more of them at once.
+        const MOST_PARTS: usize = 1024;
+        let parts = &parts[..parts.len().min(MOST_PARTS)];
+        let mut nothing = SendAncillaryBuffer::default();
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match sendmsg(&self.stream, parts, &mut nothing, flags) {
+            Ok(written) => Ok(written),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+            Err(error) => Err(Broken::Io(error.into())),
+        }
+    }
+
+    /// Nothing goes without waiting: whether a connection waits is the same for all who use it here.
+    #[cfg(not(unix))]
+    pub(crate) fn try_write(&self, _parts: &[IoSlice<'_>]) -> Result<usize, Broken> {
+        Ok(0)
+    }
+}
+
 impl Incoming {
+    /// Waits for the next answer. `patience` is asked again and again, after the time that it gave, while nothing has come: how
+    /// much longer; none when it is over.
+    pub(crate) fn receive_patiently(
+        &mut self,
+        patience: impl Fn() -> Option<Duration>,
+    ) -> Result<&[u8], Broken> {
+        let mut size = [0; 4];
+        let mut got = 0;
+        let mut is_changed = false;
+        while got < size.len() {
+            match self.stream.read(&mut size[got..]) {
+                Ok(0) => return Err(Broken::Io(io::ErrorKind::UnexpectedEof.into())),
+                Ok(read) => got += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error)
+                    if got == 0
+                        && matches!(
+                            error.kind(),
+                            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                        ) =>
+                {
+                    let Some(longer) = patience() else {
+                        return Err(error.into());
+                    };
+                    self.stream.set_read_timeout(Some(longer))?;
+                    is_changed = true;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if is_changed {
+            self.stream.set_read_timeout(Some(self.answer_timeout))?;
+        }
+        self.rest(size)
+    }
+
     /// Waits for the next answer.
     pub(crate) fn receive(&mut self) -> Result<&[u8], Broken> {
         let mut size = [0; 4];
         self.stream.read_exact(&mut size)?;
+        self.rest(size)
+    }
+
+    fn rest(&mut self, size: [u8; 4]) -> Result<&[u8], Broken> {
         let size = usize::try_from(i32::from_be_bytes(size))
             .ok()
             .filter(|&size| size <= LARGEST_ANSWER_BYTES)

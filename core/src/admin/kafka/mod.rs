@@ -12,7 +12,7 @@ mod security;
 mod topics;
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -51,41 +51,38 @@ impl Drop for Event {
     }
 }
 
-struct Queues {
-    main: *mut rd::rd_kafka_queue_t,
-    answers: *mut rd::rd_kafka_queue_t,
-}
+/// The queue that answers come to, one reference.
+#[derive(Clone, Copy)]
+struct Answers(*mut rd::rd_kafka_queue_t);
 
 // SAFETY: librdkafka's queues may be used by any thread.
-unsafe impl Send for Queues {}
+unsafe impl Send for Answers {}
 // SAFETY: as above, by several at once.
-unsafe impl Sync for Queues {}
+unsafe impl Sync for Answers {}
 
-impl Drop for Queues {
-    fn drop(&mut self) {
-        // SAFETY: one reference to each is ours, and the handle still lives (the field order of `Client`). After the first call nothing
-        // wakes the second queue any more.
-        unsafe {
-            rd::rd_kafka_queue_cb_event_enable(self.main, None, ptr::null_mut());
-            rd::rd_kafka_queue_destroy(self.main);
-            rd::rd_kafka_queue_destroy(self.answers);
-        }
+impl Answers {
+    /// Ends the wait for an answer.
+    fn wake(self) {
+        // SAFETY: the queue lives: `Client` takes away what calls this before it gives the queue back.
+        unsafe { rd::rd_kafka_queue_yield(self.0) };
     }
-}
-
-/// The main queue has something: wakes the thread, which waits at the other one.
-unsafe extern "C" fn wake(_handle: *mut rd::rd_kafka_t, answers: *mut c_void) {
-    // SAFETY: the queue that `Client::new` gave; `Queues` takes this callback away before it gives the queue back.
-    unsafe { rd::rd_kafka_queue_yield(answers.cast()) };
 }
 
 /// librdkafka's handle and the requests that are under way.
 pub(super) struct Client {
-    queues: Queues,
+    answers: Answers,
     sink: KafkaSink,
     under_way: Mutex<HashMap<usize, Finish>>,
     next: AtomicUsize,
     ending: AtomicBool,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.sink.when_rung(None);
+        // SAFETY: the reference is ours, nothing wakes the queue any more, and the handle still lives.
+        unsafe { rd::rd_kafka_queue_destroy(self.answers.0) };
+    }
 }
 
 impl Client {
@@ -96,15 +93,12 @@ impl Client {
     ) -> Result<Client> {
         let sink = KafkaSink::new(properties, watcher, tokens, None)?;
         let handle = sink.native();
-        // SAFETY: the handle lives; the callback's queue lives as long as the callback is set.
-        let queues = unsafe {
-            let main = rd::rd_kafka_queue_get_main(handle);
-            let answers = rd::rd_kafka_queue_new(handle);
-            rd::rd_kafka_queue_cb_event_enable(main, Some(wake), answers.cast());
-            Queues { main, answers }
-        };
+        // SAFETY: the handle lives.
+        let answers = Answers(unsafe { rd::rd_kafka_queue_new(handle) });
+        // The main queue has something: wakes the thread, which waits at the other one.
+        sink.when_rung(Some(Box::new(move || answers.wake())));
         Ok(Client {
-            queues,
+            answers,
             sink,
             under_way: Mutex::default(),
             // 0 is NULL, which no request has.
@@ -123,7 +117,7 @@ impl Client {
         self.sink.poll(Duration::ZERO);
         while !self.ending.load(Ordering::SeqCst) {
             // SAFETY: the queue is ours.
-            let event = unsafe { rd::rd_kafka_queue_poll(self.queues.answers, LOOK_EVERY_MS) };
+            let event = unsafe { rd::rd_kafka_queue_poll(self.answers.0, LOOK_EVERY_MS) };
             if !event.is_null() {
                 self.finish(&Event(event));
             }
@@ -161,7 +155,7 @@ impl Client {
     pub(super) fn end(&self) {
         self.ending.store(true, Ordering::SeqCst);
         // SAFETY: the queue is ours.
-        unsafe { rd::rd_kafka_queue_yield(self.queues.answers) };
+        unsafe { rd::rd_kafka_queue_yield(self.answers.0) };
     }
 
     /// Makes a request: `call` gets the handle, the options and the queue for the answer, `read` its event, of the kind asked for.
@@ -189,7 +183,7 @@ impl Client {
         unsafe {
             rd::rd_kafka_AdminOptions_set_opaque(native.0, ptr::without_provenance_mut(number));
         }
-        call(self.handle(), native.0, self.queues.answers);
+        call(self.handle(), native.0, self.answers.0);
         Ok(answer)
     }
 }

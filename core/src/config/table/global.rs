@@ -71,7 +71,7 @@ pub(super) const ROWS: &[Property] = &[
     text("client.software.version", "", "Version of the client library, as brokers count it.").hidden(),
     integer("metadata.request.timeout.ms", 10, 900_000, "10", "No longer used.").deprecated().hidden(),
     boolean("enable.sparse.connections", "true", "Connects only to the brokers that are needed.").hidden(),
-    integer("tidegate.direct.after.records", 0, 2_147_483_647, "1000", "After so many records a partition is read from its broker, and a topic sent to its brokers, directly, past librdkafka, where the configuration allows it; 0 for never.").own(),
+    integer("tidegate.direct.after.records", 0, 2_147_483_647, "100", "After so many records a partition is read from its broker, and a topic sent to its brokers, directly, past librdkafka, where the configuration allows it; 0 for never.").own(),
     integer("test.mock.num.brokers", 0, 10_000, "0", "Replaces bootstrap.servers by this many mock brokers in this process; for tests.").hidden(),
     integer("test.mock.broker.rtt", 0, 3_600_000, "0", "Round-trip time of the mock brokers, in ms; for tests.").hidden(),
     callback("ut_handle_ProduceResponse", "it belongs to librdkafka's own tests", "Unit-test hook of librdkafka.").hidden(),

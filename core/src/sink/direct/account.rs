@@ -22,8 +22,18 @@ pub(super) enum Fate {
     GivenUp(KafkaCode),
 }
 
+/// When [`Direct::serve`](super::Direct::serve) is to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    Now,
+    /// When somebody waits for reports, or asks for them, or a little later.
+    News,
+}
+
 /// A batch of which everything is known.
 pub(super) struct Done {
+    /// Since when.
+    pub(super) at_us: u64,
     pub(super) book: Arc<Book>,
     pub(super) index: usize,
     pub(super) batch: Batch,
@@ -48,7 +58,7 @@ pub(super) struct Account {
     throttles: Mutex<Vec<Throttle>>,
     /// Something is to be looked at by the delivery thread.
     is_news: AtomicBool,
-    wake: Box<dyn Fn() + Send + Sync>,
+    call: Box<dyn Fn(Call) + Send + Sync>,
     buffers: Mutex<(Vec<Vec<u8>>, usize)>,
 }
 
@@ -56,7 +66,7 @@ impl Account {
     pub(super) fn new(
         most_records: usize,
         most_bytes: usize,
-        wake: Box<dyn Fn() + Send + Sync>,
+        call: Box<dyn Fn(Call) + Send + Sync>,
     ) -> Account {
         Account {
             started: Instant::now(),
@@ -67,7 +77,7 @@ impl Account {
             done: Mutex::default(),
             throttles: Mutex::default(),
             is_news: AtomicBool::new(false),
-            wake,
+            call,
             buffers: Mutex::default(),
         }
     }
@@ -102,9 +112,8 @@ impl Account {
 
     /// Has the delivery thread look.
     pub(super) fn tell(&self) {
-        if !self.is_news.swap(true, Ordering::SeqCst) {
-            (self.wake)();
-        }
+        self.is_news.store(true, Ordering::SeqCst);
+        (self.call)(Call::Now);
     }
 
     /// True once after each [`Account::tell`].
@@ -115,7 +124,8 @@ impl Account {
     pub(super) fn settle(&self, mut done: Vec<Done>) {
         if !done.is_empty() {
             self.done.lock().append(&mut done);
-            self.tell();
+            self.is_news.store(true, Ordering::SeqCst);
+            (self.call)(Call::News);
         }
     }
 

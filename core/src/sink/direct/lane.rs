@@ -1,12 +1,14 @@
 //! A lane: one connection to one broker, over which the batches of its partitions go out, several requests in flight.
 //!
-//! Two threads: the sender takes what is due and writes, the receiver reads the answers. Whatever is out of the ordinary (an error of
+//! Two threads: the sender takes what is due and writes ([`sending`]), the receiver reads the answers. Whatever is out of the ordinary (an error of
 //! the broker, a lost connection, an answer that cannot be read) sends the topic concerned back to librdkafka, with everything that
 //! was not confirmed, and librdkafka deals with it as it always does: retries, new leaders, timeouts, and errors are its own. As with
 //! librdkafka, a request whose answer is lost may have been carried out; without `enable.idempotence` such records come twice.
 //!
 //! Always true: each batch that was taken from a topic is given back to it as failed, or settled, also when the connection ends. Locks
 //! are taken in this order: a lane's state, its flight, a partition's.
+
+mod sending;
 
 use std::collections::VecDeque;
 use std::net::{Shutdown, TcpStream};
@@ -18,7 +20,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Settings;
 use super::account::{Account, Done, Fate, Throttle};
-use super::protocol::{self, Place};
+use super::protocol;
 use super::records::Batch;
 use super::topic::Book;
 use crate::error::KafkaCode;
@@ -27,10 +29,7 @@ use crate::log::{self, Level};
 use crate::wire::Malformed;
 use crate::wire::cluster::{METADATA, Node, PRODUCE};
 use crate::wire::link::{Broken, Incoming, Link, Outgoing};
-
-/// A request takes batches until it has so many bytes.
-const REQUEST_BYTES: usize = 4 * 1024 * 1024;
-const NEVER: u64 = u64::MAX;
+use sending::Begun;
 
 /// A batch in a request. It is taken out when it was given up meanwhile.
 struct Sent {
@@ -41,6 +40,7 @@ struct Sent {
 
 struct Request {
     number: i32,
+    sent_us: u64,
     batches: Vec<Sent>,
 }
 
@@ -61,6 +61,12 @@ struct State {
     wakes_us: u64,
     /// The broker wants to be left alone until then.
     quiet_until_us: u64,
+    /// Batches are taken and not in flight yet: nobody else may take any, or they would overtake these.
+    is_taken: bool,
+    /// The sender waits for the end of that.
+    is_wanted: bool,
+    /// What another thread began to send, for the sender to go on with.
+    begun: Option<Begun>,
     /// To end what the threads wait for.
     stream: Option<TcpStream>,
 }
@@ -72,6 +78,8 @@ pub(super) struct Lane {
     account: Arc<Account>,
     state: Mutex<State>,
     changed: Condvar,
+    /// There from the moment at which the lane is ready. Whoever has taken batches uses it.
+    outgoing: Mutex<Option<Outgoing>>,
     flight: Mutex<Flight>,
     asked: Condvar,
     ready: AtomicBool,
@@ -91,6 +99,7 @@ impl Lane {
             account: Arc::clone(account),
             state: Mutex::default(),
             changed: Condvar::new(),
+            outgoing: Mutex::default(),
             flight: Mutex::default(),
             asked: Condvar::new(),
             ready: AtomicBool::new(false),
@@ -170,6 +179,7 @@ impl Lane {
     /// Takes the batches in flight away, each of which counts as failed with this code; their answers are not heard.
     pub(super) fn give_up_flight(&self, code: KafkaCode) {
         let mut done = Vec::new();
+        let at_us = self.account.now_us();
         for sent in self
             .flight
             .lock()
@@ -179,6 +189,7 @@ impl Lane {
         {
             if let Some(batch) = sent.batch.take() {
                 done.push(Done {
+                    at_us,
                     book: Arc::clone(&sent.book),
                     index: sent.index,
                     batch,
@@ -208,10 +219,8 @@ impl Lane {
             state.stream = Some(link.handle()?);
         }
         link.agree(&[PRODUCE, METADATA])?;
-        let Link {
-            mut outgoing,
-            incoming,
-        } = link;
+        let Link { outgoing, incoming } = link;
+        *self.outgoing.lock() = Some(outgoing);
         let receives = Arc::clone(self);
         std::thread::Builder::new()
             .name(format!("tidegate-acks-{}", self.node.id))
@@ -224,124 +233,27 @@ impl Lane {
             })?;
         self.ready.store(true, Ordering::SeqCst);
         self.account.tell();
-        while let Some(batches) = self.next_request() {
-            self.send(&mut outgoing, batches)?;
-        }
-        Ok(())
-    }
-
-    /// Waits until something is due and may be sent. `None` when the lane ends.
-    fn next_request(&self) -> Option<Vec<Sent>> {
-        let mut state = self.state.lock();
-        loop {
-            if self.stopping.load(Ordering::SeqCst) || self.is_over() {
-                return None;
-            }
-            let now_us = self.account.now_us();
-            state.wakes_us = NEVER;
-            if self.flight.lock().requests.len() < self.settings.max_in_flight {
-                if now_us >= state.quiet_until_us {
-                    let batches = self.take_due(&mut state, now_us);
-                    if !batches.is_empty() {
-                        return Some(batches);
-                    }
-                    // Nothing has grown.
-                    state.hurry = false;
-                } else {
-                    state.wakes_us = state.quiet_until_us;
-                }
-            }
-            match state.wakes_us.checked_sub(now_us) {
-                _ if state.wakes_us == NEVER => self.changed.wait(&mut state),
-                Some(left_us) if left_us > 0 => {
-                    let left = Duration::from_micros(left_us);
-                    self.changed.wait_for(&mut state, left);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn take_due(&self, state: &mut State, now_us: u64) -> Vec<Sent> {
-        let mut batches = Vec::new();
-        let mut bytes = 0;
-        let count = state.parts.len();
-        if count == 0 {
-            return batches;
-        }
-        state.first = (state.first + 1) % count;
-        for at in (state.first..count).chain(0..state.first) {
-            let (book, index) = &state.parts[at];
-            if bytes >= REQUEST_BYTES {
-                break;
-            }
-            match book.take_due(*index, now_us, state.hurry) {
-                Ok(batch) => {
-                    bytes += batch.bytes.len();
-                    batches.push(Sent {
-                        book: Arc::clone(book),
-                        index: *index,
-                        batch: Some(batch),
-                    });
-                }
-                Err(due_us) => state.wakes_us = state.wakes_us.min(due_us),
-            }
-        }
-        // Those of a topic stand together in a request.
-        batches.sort_by(|a, b| (a.book.name(), a.index).cmp(&(b.book.name(), b.index)));
-        batches
-    }
-
-    fn send(&self, outgoing: &mut Outgoing, mut batches: Vec<Sent>) -> Result<(), Broken> {
-        for batch in batches.iter_mut().filter_map(|sent| sent.batch.as_mut()) {
-            batch.seal();
-        }
-        let places: Vec<Place<'_>> = batches
-            .iter()
-            .filter_map(|sent| {
-                Some(Place {
-                    topic: sent.book.name(),
-                    partition: i32::try_from(sent.index).ok()?,
-                    bytes: &sent.batch.as_ref()?.bytes,
-                })
-            })
-            .collect();
-        let (number, client_id) = outgoing.next();
-        let request = protocol::produce(
-            number,
-            client_id,
-            self.settings.acks,
-            self.settings.request_timeout_ms,
-            &places,
-        );
-        let written = outgoing.write(&mut request.parts(&places));
-        drop(places);
-        let mut flight = self.flight.lock();
-        if written.is_ok() && !flight.over {
-            flight.requests.push_back(Request { number, batches });
-            self.asked.notify_one();
-            return Ok(());
-        }
-        drop(flight);
-        fail(batches);
-        written
+        self.send_all()
     }
 
     /// The receiver: reads answers until the lane ends.
     fn receive(&self, mut incoming: Incoming) -> Result<(), Broken> {
         loop {
-            {
+            let answer = incoming.receive_patiently(|| self.patience())?;
+            let (request, was_full) = {
                 let mut flight = self.flight.lock();
+                // An answer may be here before whoever has sent the request has said so.
                 while flight.requests.is_empty() {
                     if flight.over || self.stopping.load(Ordering::SeqCst) {
                         return Ok(());
                     }
                     self.asked.wait(&mut flight);
                 }
-            }
-            let answer = incoming.receive()?;
-            let Some(request) = self.flight.lock().requests.pop_front() else {
-                return Ok(());
+                let was_full = flight.requests.len() >= self.settings.max_in_flight;
+                let Some(request) = flight.requests.pop_front() else {
+                    return Ok(());
+                };
+                (request, was_full)
             };
             let read = protocol::produced(answer, request.number);
             match read {
@@ -351,11 +263,31 @@ impl Lane {
                     return Err(why.into());
                 }
             }
+            if was_full {
+                // A request may go out again.
+                let mut state = self.state.lock();
+                state.wakes_us = 0;
+                self.changed.notify_one();
+            }
         }
+    }
+
+    /// How long the oldest request may still take, or the next one; none when an answer is overdue.
+    fn patience(&self) -> Option<Duration> {
+        let longest = self.settings.answer_timeout;
+        let flight = self.flight.lock();
+        let Some(oldest) = flight.requests.front() else {
+            return Some(longest);
+        };
+        let waited_us = self.account.now_us().saturating_sub(oldest.sent_us);
+        longest
+            .checked_sub(Duration::from_micros(waited_us))
+            .filter(|left| !left.is_zero())
     }
 
     fn answered(&self, request: Request, produced: &[protocol::Produced], throttle_ms: i32) {
         let mut done = Vec::with_capacity(request.batches.len());
+        let at_us = self.account.now_us();
         for Sent { book, index, batch } in request.batches {
             let Some(batch) = batch else {
                 continue;
@@ -371,6 +303,7 @@ impl Lane {
                         log_append_time_ms: one.log_append_time_ms,
                     };
                     done.push(Done {
+                        at_us,
                         book,
                         index,
                         batch,
@@ -392,19 +325,15 @@ impl Lane {
             }
         }
         self.account.settle(done);
-        let mut state = self.state.lock();
         if throttle_ms > 0 {
             let throttle_us = u64::from(throttle_ms.unsigned_abs()) * 1000;
-            state.quiet_until_us = self.account.now_us() + throttle_us;
+            self.state.lock().quiet_until_us = at_us + throttle_us;
             self.account.throttled(Throttle {
                 broker: format!("{}:{}/{}", self.node.host, self.node.port, self.node.id),
                 node: self.node.id,
                 throttle_ms,
             });
         }
-        // A request may go out again.
-        state.wakes_us = 0;
-        self.changed.notify_one();
     }
 
     /// The lane is of no use any more. Called by both threads.
@@ -424,8 +353,12 @@ impl Lane {
             let _ = stream.shutdown(Shutdown::Both);
         }
         let parts = std::mem::take(&mut state.parts);
+        let begun = state.begun.take();
         self.changed.notify_one();
         drop(state);
+        if let Some(begun) = begun {
+            fail(begun.batches);
+        }
         if !parts.is_empty() && !self.stopping.load(Ordering::SeqCst) {
             let node = &self.node;
             say(format_args!(

@@ -35,6 +35,7 @@ use crate::events::ClientEvent;
 use crate::log::{self, Level};
 use crate::wire::cluster::Cluster;
 use crate::wire::link::Link;
+pub(crate) use account::Call;
 use account::{Account, Done, Fate};
 use lane::Lane;
 use records::Batch;
@@ -49,6 +50,8 @@ use super::Token;
 const AGAIN_US: u64 = 5_000_000;
 /// Librdkafka takes so many records of a topic that returns before its reports are looked at again.
 const BACK_AT_ONCE: usize = 2000;
+/// How often librdkafka is asked to send at once what it still has.
+const HURRY_EVERY_US: u64 = 10_000;
 
 /// Of a record that was not delivered, as librdkafka has it.
 const NO_OFFSET: i64 = -1001;
@@ -59,7 +62,7 @@ pub(crate) trait Native {
     fn route(&self, topic: &str) -> Option<Arc<Route>>;
     /// Takes a record.
     fn enqueue(&self, record: &ProducerRecord<'_>, token: Token) -> Result<(), Refused>;
-    /// What waits there goes out now.
+    /// What waits there goes out now. Takes a moment, in which nothing else of it is served.
     fn hurry(&self);
 }
 
@@ -97,6 +100,8 @@ struct Director {
     /// Something is under way that is looked at each time.
     is_moving: bool,
     next_look_us: u64,
+    /// Librdkafka is not asked to hurry again before.
+    next_hurry_us: u64,
 }
 
 /// See the module.
@@ -110,10 +115,10 @@ pub(crate) struct Direct {
 }
 
 impl Direct {
-    /// `wake` has [`Direct::serve`] called soon; any thread calls it.
-    pub(crate) fn new(settings: Settings, wake: Box<dyn Fn() + Send + Sync>) -> Direct {
+    /// `call` has [`Direct::serve`] called; any thread calls it.
+    pub(crate) fn new(settings: Settings, call: Box<dyn Fn(Call) + Send + Sync>) -> Direct {
         let (sender, receiver) = mpsc::channel();
-        let account = Account::new(settings.most_records, settings.most_bytes, wake);
+        let account = Account::new(settings.most_records, settings.most_bytes, call);
         Direct {
             settings: Arc::new(settings),
             account: Arc::new(account),
@@ -123,6 +128,7 @@ impl Direct {
                 not_before_us: HashMap::new(),
                 is_moving: false,
                 next_look_us: u64::MAX,
+                next_hurry_us: 0,
             }),
             lanes: Mutex::default(),
             books: Mutex::default(),
@@ -203,6 +209,7 @@ impl Direct {
                 for index in 0..book.partitions() {
                     while let Some(batch) = book.take_back(index) {
                         done.push(Done {
+                            at_us: self.account.now_us(),
                             book: Arc::clone(book),
                             index,
                             batch,
@@ -420,7 +427,11 @@ impl Direct {
                         0 => book.start(),
                         // Its time to deliver what waits here does not run before it has it.
                         _ if now_us >= waits_until_us => book.go_back(),
-                        _ => native.hurry(),
+                        _ if now_us >= director.next_hurry_us => {
+                            native.hurry();
+                            director.next_hurry_us = now_us.saturating_add(HURRY_EVERY_US);
+                        }
+                        _ => {}
                     }
                     director.is_moving = true;
                 } else if now_us >= look_us {
@@ -524,6 +535,7 @@ impl Direct {
     /// Tells what became of a batch's records.
     fn report(&self, done: Done, reports: &dyn Reports) {
         let Done {
+            at_us,
             book,
             index,
             batch,
@@ -536,7 +548,6 @@ impl Direct {
                 base_offset,
                 log_append_time_ms,
             } => {
-                let now_us = self.account.now_us();
                 let mut tagged = Vec::with_capacity(match batch.marks.first() {
                     Some(mark) if mark.token & TAGGED != 0 => batch.marks.len(),
                     _ => 0,
@@ -569,7 +580,7 @@ impl Direct {
                             true => TimestampType::LogAppendTime,
                             false => TimestampType::CreateTime,
                         },
-                        latency_us: i64::try_from(now_us.saturating_sub(sent_us)).unwrap_or(-1),
+                        latency_us: i64::try_from(at_us.saturating_sub(sent_us)).unwrap_or(-1),
                         leader_epoch: book.leader_epoch(index),
                         outcome: Ok(()),
                     });

@@ -85,6 +85,8 @@ impl Story {
             assert!(began.elapsed() < PATIENCE, "direct={direct} never came");
             self.send(20);
             self.producer.flush(PATIENCE).expect("flushed");
+            // It takes seconds until a topic is looked at again, and the broker keeps so much only.
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 

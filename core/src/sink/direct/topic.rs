@@ -276,7 +276,7 @@ impl Book {
     fn call(&self, part: &Part, calls: Calls, now: Now) {
         if calls.is_full {
             part.lane.poke(0);
-        } else if calls.is_first {
+        } else if calls.is_first && !(self.settings.linger_us == 0 && part.lane.send_at_once()) {
             part.lane.poke(now.us + self.settings.linger_us);
         }
     }

@@ -1,6 +1,6 @@
 //! What comes out of librdkafka's main queue: delivery reports, errors, log lines and statistics, with unsafe FFI.
 //!
-//! The delivery thread only. A report of librdkafka's stands for a whole request; the records in it that nobody asked about are
+//! One thread at a time. A report of librdkafka's stands for a whole request; the records in it that nobody asked about are
 //! counted and told as a number, for the cost of a record is what the report costs. (rust-rdkafka's poll hands over each with a
 //! reference to the event, reads its topic and timestamp, and tells errors twice.) Always true: an event is given back after the last
 //! look at it, and the queue before the producer ends.
@@ -8,10 +8,7 @@
 use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rdkafka::bindings as rd;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
@@ -21,8 +18,10 @@ use crate::error::KafkaCode;
 use crate::kafka_code;
 use crate::sink::{Report, Reports, TAGGED, TaggedReport};
 
-/// The most events that are handed over once the time is over.
-const MOST_AFTER: usize = 1000;
+/// The most events that are handed over in one go.
+const MOST_AT_ONCE: usize = 1000;
+/// After so many something else is looked at.
+const EVENTS_BETWEEN: usize = 16;
 
 /// One reference to a producer's main queue.
 pub(super) struct MainQueue(*mut rd::rd_kafka_queue_t);
@@ -73,65 +72,31 @@ impl MainQueue {
         MainQueue(unsafe { rd::rd_kafka_queue_get_main(producer.client().native_ptr()) })
     }
 
-    /// Hands over what is there, and what comes until the time is over. `between` is called before each look, and soon after each
-    /// [`MainQueue::wake`].
-    pub(super) fn serve(
+    /// Hands over what is there, calling `between` before the first event, now and then, and after the last one. False when it was too
+    /// much for one call.
+    pub(super) fn drain(
         &self,
-        timeout: Duration,
         reports: &dyn Reports,
         ears: &Ears<'_>,
         between: &mut dyn FnMut(),
-    ) {
-        let deadline = Instant::now() + timeout;
-        let mut after = 0;
-        loop {
-            between();
-            let left = deadline.saturating_duration_since(Instant::now());
-            // Up to the next millisecond, so that the last part of one is no busy loop.
-            let left_ms = left.as_micros().div_ceil(1000);
+    ) -> bool {
+        for number in 0..MOST_AT_ONCE {
+            if number % EVENTS_BETWEEN == 0 {
+                between();
+            }
             // SAFETY: the queue is ours.
-            let event = unsafe {
-                rd::rd_kafka_queue_poll(self.0, c_int::try_from(left_ms).unwrap_or(c_int::MAX))
-            };
-            if !event.is_null() {
-                Event(event).hand_over(reports, ears);
+            let event = unsafe { rd::rd_kafka_queue_poll(self.0, 0) };
+            if event.is_null() {
+                between();
+                return true;
             }
-            if Instant::now() >= deadline {
-                after += 1;
-                // What is there when the time is over is handed over as well: nobody is woken for it again.
-                if event.is_null() || after > MOST_AFTER {
-                    between();
-                    return;
-                }
-            }
+            Event(event).hand_over(reports, ears);
         }
+        false
     }
 
-    /// Ends the wait for an event that is under way, or the next one.
-    fn wake(&self) {
-        // SAFETY: the queue is ours.
-        unsafe { rd::rd_kafka_queue_yield(self.0) };
-    }
-}
-
-/// Wakes whoever serves a producer's main queue, from any thread, also when the producer is gone.
-#[derive(Clone, Default)]
-pub(super) struct Wakes(Arc<Mutex<Option<MainQueue>>>);
-
-impl Wakes {
-    /// To be ended before the producer.
-    pub(super) fn new(queue: MainQueue) -> Wakes {
-        Wakes(Arc::new(Mutex::new(Some(queue))))
-    }
-
-    pub(super) fn wake(&self) {
-        if let Some(queue) = &*self.0.lock() {
-            queue.wake();
-        }
-    }
-
-    pub(super) fn end(&self) {
-        *self.0.lock() = None;
+    pub(super) fn as_ptr(&self) -> *mut rd::rd_kafka_queue_t {
+        self.0
     }
 }
 

@@ -71,7 +71,7 @@ impl Scene {
             ("batch.num.messages".to_string(), "3".to_string()),
         ]);
         let settings = Settings::of(&properties, 1).expect("direct");
-        let direct = Direct::new(settings, Box::new(|| {}));
+        let direct = Direct::new(settings, Box::new(|_| {}));
         // Nobody listens there: this lane never sends.
         let node = Node {
             id: 1,
