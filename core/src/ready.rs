@@ -38,7 +38,7 @@ impl Ready {
 
     /// The next [`Ready::raise`] calls. To be followed by a look at whatever is raised for.
     pub(crate) fn arm(&self) {
-        self.armed.swap(true, Ordering::AcqRel);
+        self.armed.swap(true, Ordering::SeqCst);
     }
 
     /// True when a [`Ready::raise`] would call something.

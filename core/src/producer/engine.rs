@@ -22,7 +22,7 @@ use crate::sink::{ProducerRecord, Refused, Row, Sink, TAGGED, TaggedRow, Token};
 
 pub(super) const WHAT: &str = "producer";
 
-/// How long one poll of the delivery thread lasts. It cannot be cut short, so an idle producer takes so long to notice `close`.
+/// How long one poll of the delivery thread lasts when nobody waits for anything: as late are callbacks of errors and the like.
 const POLL: Duration = Duration::from_millis(25);
 /// The same while closing.
 const CLOSING_POLL: Duration = Duration::from_millis(2);

@@ -11,6 +11,7 @@ use crate::log::tests::Captured;
 
 const WAIT: Duration = Duration::from_secs(30);
 
+mod collecting;
 mod polled;
 mod scripted;
 mod transactions;

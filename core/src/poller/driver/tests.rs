@@ -178,7 +178,12 @@ fn a_thread_that_missed_its_turn_gets_it_when_the_application_leaves() {
     let home = driving.home.as_ref().expect("runs").thread().clone();
     driving.driver.drive(LONG, || {
         home.unpark();
-        driving.driver.missed.load(Ordering::SeqCst)
+        let end = Instant::now() + LONG;
+        while !driving.driver.missed.load(Ordering::SeqCst) {
+            assert!(Instant::now() < end, "it does not try");
+            thread::yield_now();
+        }
+        true
     });
     driving.steps_at_home(before + 1);
     driving.end();

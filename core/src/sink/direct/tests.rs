@@ -1,6 +1,7 @@
 //! Topics sent to past librdkafka, on the embedded broker: taken over, given back, purged, and never a record missed, doubled, or
 //! before an earlier one of its key.
 
+mod at_once;
 mod back;
 
 use std::collections::HashMap;

@@ -199,9 +199,15 @@ impl Lane {
             Ok(true) => self.fly(begun),
             Ok(false) => {
                 let mut state = self.state.lock();
-                state.begun = Some(begun);
-                state.wakes_us = 0;
-                self.changed.notify_one();
+                if self.is_over() {
+                    // Nobody takes it any more.
+                    drop(state);
+                    fail(begun.batches);
+                } else {
+                    state.begun = Some(begun);
+                    state.wakes_us = 0;
+                    self.changed.notify_one();
+                }
             }
             Err(broken) => {
                 fail(begun.batches);

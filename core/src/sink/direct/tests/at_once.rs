@@ -1,0 +1,83 @@
+//! Without `linger.ms` a record goes out on the thread that sends it, if nothing else is on its way.
+
+use super::*;
+
+const AT_ONCE: (&str, &str) = ("linger.ms", "0");
+
+#[test]
+fn records_that_go_out_at_once_come_once_and_in_order() {
+    take_over_under_load(&[AT_ONCE]);
+}
+
+/// More than a connection takes without waiting: the rest is the lane's to write, and nothing comes in between.
+#[test]
+fn a_small_record_does_not_get_into_a_large_one() {
+    let mut story = Story::begin(1, 1, &[AT_ONCE, ("batch.num.messages", "1")]);
+    story.send_until(true);
+    story.producer.flush(PATIENCE).expect("flushed");
+    let before = story.number;
+    for round in 0..6 {
+        let large = vec![b'a' + round; 500_000];
+        let small = vec![b'A' + round];
+        story
+            .producer
+            .send(&ProducerRecord::new("t").value(&large))
+            .expect("sent");
+        for _ in 0..5 {
+            story
+                .producer
+                .send(&ProducerRecord::new("t").value(&small))
+                .expect("sent");
+        }
+        story.producer.flush(PATIENCE).expect("flushed");
+    }
+    assert!(story.is_direct(), "nothing went wrong on the way");
+    let mut values: Vec<(usize, u8)> = Vec::new();
+    for batch in story.read(before + 36) {
+        let of = |record: crate::Record<'_>| record.value().map(|value| (value.len(), value[0]));
+        values.extend(batch.iter().filter_map(of));
+    }
+    let wanted = (0..6).flat_map(|round| {
+        std::iter::once((500_000, b'a' + round)).chain(std::iter::repeat_n((1, b'A' + round), 5))
+    });
+    assert_eq!(values[before..], wanted.collect::<Vec<_>>()[..]);
+}
+
+#[test]
+fn threads_that_send_beside_each_other_keep_their_order() {
+    const EACH: usize = 3000;
+    let mut story = Story::begin(1, 2, &[AT_ONCE]);
+    story.send_until(true);
+    story.producer.flush(PATIENCE).expect("flushed");
+    let before = story.number;
+    std::thread::scope(|scope| {
+        for name in ["one", "two", "three"] {
+            let producer = story.producer.clone();
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    let value = number.to_string();
+                    let record = ProducerRecord::new("t").key(name).value(&value);
+                    producer.send(&record).expect("sent");
+                    if number % 50 == 0 {
+                        // So that the next one finds nothing on its way.
+                        producer.flush(PATIENCE).expect("flushed");
+                    }
+                }
+            });
+        }
+    });
+    story.producer.flush(PATIENCE).expect("flushed");
+    assert!(story.is_direct());
+    let mut next: HashMap<Vec<u8>, usize> = HashMap::new();
+    for batch in story.read(before + 3 * EACH) {
+        for record in batch.iter() {
+            let key = record.key().expect("a key").to_vec();
+            if !key.starts_with(b"key") {
+                let number = next.entry(key).or_default();
+                assert_eq!(record.value(), Some(number.to_string().as_bytes()));
+                *number += 1;
+            }
+        }
+    }
+    assert!(next.len() == 3 && next.values().all(|count| *count == EACH));
+}
