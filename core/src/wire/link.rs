@@ -99,6 +99,16 @@ impl Link {
         })
     }
 
+    /// Asks for a send buffer of so many bytes; 0 for the system's own.
+    pub(crate) fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        #[cfg(unix)]
+        if bytes > 0 {
+            rustix::net::sockopt::set_socket_send_buffer_size(&self.outgoing.stream, bytes)?;
+        }
+        let _ = bytes;
+        Ok(())
+    }
+
     /// Finds out whether the broker understands these requests, by kind and version.
     pub(crate) fn agree(&mut self, needed: &[(i16, i16)]) -> Result<(), Broken> {
         let correlation = self.outgoing.send(cluster::api_versions)?;

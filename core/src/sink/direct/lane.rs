@@ -218,6 +218,7 @@ impl Lane {
             }
             state.stream = Some(link.handle()?);
         }
+        link.set_send_buffer(settings.send_buffer_bytes)?;
         link.agree(&[PRODUCE, METADATA])?;
         let Link { outgoing, incoming } = link;
         *self.outgoing.lock() = Some(outgoing);

@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub(super) batch_records: u32,
     pub(super) record_bytes: usize,
     pub(super) max_in_flight: usize,
+    /// Of a connection; 0 leaves it to the system.
+    pub(super) send_buffer_bytes: usize,
     pub(super) most_records: usize,
     pub(super) most_bytes: usize,
     pub(super) partitioner: Partitioner,
@@ -107,6 +109,7 @@ impl Settings {
             batch_bytes: bytes(number("batch.size", 1_000_000).min(largest)),
             batch_records: u32::try_from(number("batch.num.messages", 10_000)).unwrap_or(u32::MAX),
             record_bytes: bytes(largest),
+            send_buffer_bytes: bytes(number("socket.send.buffer.bytes", 0)),
             max_in_flight: bytes(
                 number("max.in.flight.requests.per.connection", 1_000_000).min(MOST_IN_FLIGHT),
             ),

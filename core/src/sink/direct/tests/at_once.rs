@@ -12,7 +12,8 @@ fn records_that_go_out_at_once_come_once_and_in_order() {
 /// More than a connection takes without waiting: the rest is the lane's to write, and nothing comes in between.
 #[test]
 fn a_small_record_does_not_get_into_a_large_one() {
-    let mut story = Story::begin(1, 1, &[AT_ONCE, ("batch.num.messages", "1")]);
+    let small_buffer = ("socket.send.buffer.bytes", "10000");
+    let mut story = Story::begin(1, 1, &[AT_ONCE, small_buffer]);
     story.send_until(true);
     story.producer.flush(PATIENCE).expect("flushed");
     let before = story.number;
