@@ -43,6 +43,8 @@ use crate::tracker::{CellState, PartitionCell, UNKNOWN};
 const LONGEST_PARK_US: u64 = 500_000;
 /// How often a drain looks whether the application has finished what it holds.
 pub(crate) const DRAIN_LOOK_US: u64 = 2_000;
+/// An application that drives makes a whole step at least this often.
+const BRIEFLY_US: u64 = 50_000;
 /// Batches pushed in a row before events and commands are looked at again.
 const FILLS_PER_STEP: usize = 16;
 /// The most records of one batch; a flood is handed over in batches of this size.
@@ -119,6 +121,16 @@ pub(crate) enum Next {
     Done,
 }
 
+/// What a look at the source gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filled {
+    Nothing,
+    /// No batch after these; they are to be heard.
+    Events,
+    /// As many as were asked for: there may be more.
+    Batches,
+}
+
 #[derive(Debug)]
 enum Closing {
     No,
@@ -145,6 +157,8 @@ pub(crate) struct Poller<S: Source> {
     events: VecDeque<SourceEvent>,
     next_request: u64,
     next_commit_us: u64,
+    /// When commands and events were last looked at.
+    stepped_us: u64,
     /// The topics asked for, to join again with after an eviction.
     topics: Vec<String>,
     progress_seen: u64,
@@ -185,6 +199,7 @@ impl<S: Source> Poller<S> {
             clock,
             events: VecDeque::new(),
             next_request: 0,
+            stepped_us: 0,
             next_commit_us: now_us + settings.auto_commit_interval_us,
             topics: Vec::new(),
             progress_seen: 0,
@@ -205,23 +220,27 @@ impl<S: Source> Poller<S> {
         self.step_filling(FILLS_PER_STEP)
     }
 
-    /// For an application that waits for records: what is there is taken first, one batch of it, and the rest is left to a step of the
-    /// poller's thread. Whatever happens beside it may as well have happened a moment later.
+    /// For an application that waits for records: one batch first, if one is there, and the rest of a step after it. That is left out
+    /// while there is nothing else, but never for long: an application that always waits leaves the poller's thread no turn.
     pub(crate) fn step_briefly(&mut self) -> Next {
         let now_us = self.clock.now_us();
-        if !self.fill(1, now_us) {
+        if !self.events.is_empty() || self.fill(1, now_us) != Filled::Batches {
             return self.step_filling(1);
         }
-        if self.commands.is_empty() && self.events.is_empty() && self.source.is_idle() {
-            Next::Park(Duration::from_micros(self.park_us(now_us)))
-        } else {
-            Next::Again
+        let is_quiet = self.commands.is_empty()
+            && self.events.is_empty()
+            && self.seeks.is_empty()
+            && self.source.is_idle();
+        if is_quiet && now_us < self.stepped_us + BRIEFLY_US {
+            return Next::Park(Duration::from_micros(self.park_us(now_us)));
         }
+        self.step_filling(0)
     }
 
     /// As [`Poller::step`], with at most so many batches.
     fn step_filling(&mut self, most_fills: usize) -> Next {
         let now_us = self.clock.now_us();
+        self.stepped_us = now_us;
         while let Ok(command) = self.commands.try_recv() {
             self.command(command, now_us);
         }
@@ -240,7 +259,7 @@ impl<S: Source> Poller<S> {
             return Next::Done;
         }
         self.commit_by_timer(now_us);
-        if self.fill(most_fills, now_us) {
+        if self.fill(most_fills, now_us) != Filled::Nothing {
             return Next::Again;
         }
         Next::Park(Duration::from_micros(self.park_us(now_us)))
@@ -551,22 +570,26 @@ impl<S: Source> Poller<S> {
         }
     }
 
-    /// Drains the source into the gate. True when there may be more.
-    fn fill(&mut self, most_fills: usize, now_us: u64) -> bool {
+    /// Drains the source into the gate.
+    fn fill(&mut self, most_fills: usize, now_us: u64) -> Filled {
         if self.is_closing() || self.phase.holds_records() {
-            return false;
+            return Filled::Nothing;
         }
+        let without_batches = |events: &VecDeque<SourceEvent>| match events.is_empty() {
+            true => Filled::Nothing,
+            false => Filled::Events,
+        };
         for _ in 0..most_fills {
             if !self.gate.has_room() {
                 self.shared.stats.queue_full_waits.add(1);
-                return !self.events.is_empty();
+                return without_batches(&self.events);
             }
             let limit = FillLimit {
                 records: BATCH_RECORDS,
                 bytes: self.settings.batch_bytes,
             };
             let Some(mut batch) = self.source.fill(limit, now_us, &mut self.events) else {
-                return !self.events.is_empty();
+                return without_batches(&self.events);
             };
             self.follow_the_source(&mut batch);
             let stats = &self.shared.stats;
@@ -575,11 +598,11 @@ impl<S: Source> Poller<S> {
             stats.batches_received.add(1);
             if self.gate.push(batch).is_err() {
                 // The application's end is gone: the consumer is being dropped and nothing is finished any more.
-                return false;
+                return Filled::Nothing;
             }
             self.shared.raise_ready();
         }
-        true
+        Filled::Batches
     }
 
     /// Where the source went back, because the log was truncated or made anew below the place that it was read to, a

@@ -86,6 +86,8 @@ pub(crate) struct PartitionCell {
     fetched: AtomicI64,
     /// The leader epoch of what came from there last, or -1; likewise.
     fetched_epoch: AtomicI64,
+    /// The leader epoch of the last record handed out; -1 for unknown.
+    consumed_epoch: AtomicI64,
     /// The latest leader epoch of what was taken in for handling; -1 for unknown.
     leader_epoch: AtomicI64,
     mapped: Mutex<Mapped>,
@@ -119,6 +121,7 @@ impl PartitionCell {
             released: Mutex::new(BTreeMap::new()),
             fetched: AtomicI64::new(start),
             fetched_epoch: AtomicI64::new(-1),
+            consumed_epoch: AtomicI64::new(-1),
             leader_epoch: AtomicI64::new(-1),
             mapped: Mutex::new(Mapped::default()),
             has_map: AtomicBool::new(false),
@@ -236,6 +239,17 @@ impl PartitionCell {
         let handed = self.handed();
         let began = self.before.is_some() || handed != self.start.load(Ordering::Acquire);
         (handed != UNKNOWN && began).then_some(handed)
+    }
+
+    /// The leader epoch of the record before that, -1 for unknown.
+    pub(crate) fn consumed_epoch(&self) -> i32 {
+        self.consumed_epoch.load(Ordering::Relaxed) as i32
+    }
+
+    /// Notes the leader epoch of what is handed out from here on.
+    pub(crate) fn note_consumed_epoch(&self, epoch: i32) {
+        self.consumed_epoch
+            .store(i64::from(epoch), Ordering::Relaxed);
     }
 
     /// The low watermark once a record was finished; nothing before.

@@ -136,10 +136,16 @@ def by_hand(package: ModuleType, servers: str, topic: str, group: str) -> list[A
     step("no such topic", lambda: consumer.get_watermark_offsets(place(topic + "-no", 0), 10))
     step("assign", lambda: consumer.assign([place(topic, 0, 3)]))
     step("read", lambda: take(consumer, 2))
-    step("position", lambda: consumer.position([place(topic, 0)])[0].offset)
+
+    def positions(*partitions: int) -> list[tuple[int, int | None]]:
+        return [(one.offset, one.leader_epoch) for one in consumer.position([place(topic, number) for number in partitions])]
+
+    step("position", lambda: positions(0))
     step("position of another", lambda: consumer.position([place(topic, 1)]))
+    step("both positions", lambda: positions(0, 1))
     step("seek", lambda: consumer.seek(place(topic, 0, 20)))
     step("read after it", lambda: take(consumer, 2))
+    step("position after the seek", lambda: positions(0))
     step("seek to the beginning", lambda: consumer.seek(place(topic, 0, package.OFFSET_BEGINNING)))
     step("read the first", lambda: take(consumer, 1))
     step("seek to the last", lambda: consumer.seek(place(topic, 0, 29)))

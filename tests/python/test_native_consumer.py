@@ -632,3 +632,25 @@ def test_the_exceptions_can_be_made_in_python_and_have_their_codes() -> None:
         assert (error.code, error.number, str(error)) == (code, number, "text")
         assert (error.kafka_code, error.kafka_name) == (None, None)
         assert kind.__module__ == "tidegate" and isinstance(error.retriable, bool) and isinstance(error.fatal, bool)
+
+
+def test_what_is_unassigned_and_assigned_again_at_once_comes_again() -> None:
+    partitions, rounds = 40, 30
+    with tidegate.EmbeddedBroker(topics={"many": partitions}) as broker:
+        servers = broker.bootstrap_servers
+        with tidegate.Producer({"bootstrap.servers": servers}) as producer:
+            for number in range(partitions):
+                producer.send("many", b"v", partition=number)
+        every = {tidegate.TopicPartition("many", number): 0 for number in range(partitions)}
+        with tidegate.Consumer({"bootstrap.servers": servers, "fetch.wait.max.ms": 20}) as consumer:
+            for turn in range(rounds):
+                consumer.assign(every)
+                # Half of the time it was read before, and half of the time not even asked for.
+                came = {consumer.poll(10).partition for _ in range(partitions if turn % 2 else 1)}  # type: ignore[union-attr]
+                consumer.assign({})
+                consumer.assign(every)
+                came = set()
+                while len(came) < partitions:
+                    record = consumer.poll(5)
+                    assert record is not None, f"round {turn}: nothing of {sorted(set(range(partitions)) - came)}"
+                    came.add(record.partition)

@@ -131,8 +131,18 @@ def check(options: dict[str, Any], events: list[Event], is_coroutine: bool) -> N
 # A dead letter that was never confirmed: those behind it were let pass, and it came again after a crash.
 @example(
     {
-        "order": "partition", "max_in_flight": 3, "max_queued": 5, "offset_map_bytes": 0, "cooperative": False, "members": 1,
-        "revoke_drain": 0.0, "batch_size": 1, "attempt_timeout": None, "min_in_flight": None, "rate_limit": None, "seed": 604,
+        "order": "partition",
+        "max_in_flight": 3,
+        "max_queued": 5,
+        "offset_map_bytes": 0,
+        "cooperative": False,
+        "members": 1,
+        "revoke_drain": 0.0,
+        "batch_size": 1,
+        "attempt_timeout": None,
+        "min_in_flight": None,
+        "rate_limit": None,
+        "seed": 604,
     },
     [Event(0.0, "crash", 0.1), Event(6.3, "dead_letter_outage", 15.0), Event(21.3, "crash", 0.1)],
     False,

@@ -187,14 +187,19 @@ impl Consumer {
         Ok(kafka::replies(&answer))
     }
 
-    /// The next offset after the last record handed out; `None` while none was.
+    /// The next offset after the last record handed out, and that record's leader epoch if the broker told it; `None` while none was.
     ///
     /// # Errors
     ///
     /// [`crate::Error::NotAssigned`], [`crate::Error::Closed`].
-    pub fn consumed_position(&self, partition: &TopicPartition) -> Result<Option<i64>> {
+    pub fn consumed_position(
+        &self,
+        partition: &TopicPartition,
+    ) -> Result<Option<(i64, Option<i32>)>> {
         self.open()?;
-        Ok(self.cell(partition)?.consumed())
+        let cell = self.cell(partition)?;
+        let epoch = Some(cell.consumed_epoch()).filter(|epoch| *epoch >= 0);
+        Ok(cell.consumed().map(|offset| (offset, epoch)))
     }
 
     /// The name that the group's coordinator gave this member; `None` outside of a group.

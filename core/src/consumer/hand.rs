@@ -33,8 +33,8 @@ impl Cursor {
         let first = batch
             .run_parts()
             .next()
-            .map(|(run, rows)| (Arc::clone(&run.cell), rows.len()));
-        let Some((cell, run_end)) = first else {
+            .map(|(run, rows)| (Arc::clone(&run.cell), run.leader_epoch, rows.len()));
+        let Some((cell, leader_epoch, run_end)) = first else {
             return Err(batch);
         };
         let cursor = Cursor {
@@ -45,6 +45,7 @@ impl Cursor {
         };
         let (first, end) = cursor.interval(0);
         if cursor.cell.deliver(first, end) {
+            cursor.cell.note_consumed_epoch(leader_epoch);
             Ok(cursor)
         } else {
             Err(cursor.batch)
@@ -252,7 +253,9 @@ impl Hand {
                     break;
                 }
                 let interval = batch.interval(run, &(rows.start..rows.start + take));
-                if deliver && !run.cell.deliver(interval.start, interval.end) {
+                if deliver && run.cell.deliver(interval.start, interval.end) {
+                    run.cell.note_consumed_epoch(run.leader_epoch);
+                } else if deliver {
                     // Taken away this very moment.
                     if head.is_some() {
                         break;

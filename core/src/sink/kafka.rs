@@ -141,9 +141,6 @@ impl ProducerContext for Context {
     }
 }
 
-/// How long broker threads have to see that they are to send now.
-const HURRY_MS: i32 = 2;
-
 pub(crate) struct KafkaSink {
     /// Before the producer in `queue`, so that they are given back first.
     main: MainQueue,
@@ -384,11 +381,7 @@ impl direct::Native for KafkaSink {
     }
 
     fn hurry(&self) {
-        // It wakes the broker threads and has a flag up as long as it waits, and a thread that looks later does nothing. So it waits a
-        // little, unless nothing is left. It fails while records are in flight, which is why it is called. (rust-rdkafka's own flush
-        // has the flag up for no time at all.)
-        // SAFETY: the producer lives.
-        let _ = unsafe { rdkafka::bindings::rd_kafka_flush(self.native(), HURRY_MS) };
+        self.queue.hurry();
     }
 }
 

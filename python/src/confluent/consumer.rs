@@ -484,7 +484,9 @@ impl Consumer {
         let mut given = parts::many(partitions)?;
         for partition in &mut given {
             let position = face.core.consumed_position(&partition.topic_partition());
-            partition.offset = position.ok().flatten().unwrap_or(parts::INVALID);
+            let (offset, epoch) = position.ok().flatten().unwrap_or((parts::INVALID, None));
+            partition.offset = offset;
+            partition.leader_epoch = epoch;
         }
         parts::list(py, &given)
     }

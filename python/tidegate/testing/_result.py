@@ -138,8 +138,8 @@ class Result:
     def assert_order_kept(self) -> None:
         """What has an order was handled, for the first time, in that order.
 
-        A record that is to go to the dead-letter topic lets those behind it pass from then on. If its member ends before the copy is
-        confirmed, it comes again, after them.
+        A record that is to go to the dead-letter topic lets those behind it pass from then on. If its member ends before the copy
+        is confirmed, it comes again, after them.
 
         Raises:
             ValueError: nothing is promised, with `order="none"` or `park_retries`.

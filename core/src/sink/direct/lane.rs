@@ -47,7 +47,15 @@ struct Request {
 #[derive(Default)]
 struct Flight {
     requests: VecDeque<Request>,
+    /// The answer to one more is being looked at. Until that is done it may yet have failed, and nothing may overtake it.
+    is_answering: bool,
     over: bool,
+}
+
+impl Flight {
+    fn len(&self) -> usize {
+        self.requests.len() + usize::from(self.is_answering)
+    }
 }
 
 #[derive(Default)]
@@ -241,7 +249,7 @@ impl Lane {
     fn receive(&self, mut incoming: Incoming) -> Result<(), Broken> {
         loop {
             let answer = incoming.receive_patiently(|| self.patience())?;
-            let (request, was_full) = {
+            let request = {
                 let mut flight = self.flight.lock();
                 // An answer may be here before whoever has sent the request has said so.
                 while flight.requests.is_empty() {
@@ -250,11 +258,11 @@ impl Lane {
                     }
                     self.asked.wait(&mut flight);
                 }
-                let was_full = flight.requests.len() >= self.settings.max_in_flight;
                 let Some(request) = flight.requests.pop_front() else {
                     return Ok(());
                 };
-                (request, was_full)
+                flight.is_answering = true;
+                request
             };
             let read = protocol::produced(answer, request.number);
             match read {
@@ -264,6 +272,12 @@ impl Lane {
                     return Err(why.into());
                 }
             }
+            let was_full = {
+                let mut flight = self.flight.lock();
+                let was_full = flight.len() >= self.settings.max_in_flight;
+                flight.is_answering = false;
+                was_full
+            };
             if was_full {
                 // A request may go out again.
                 let mut state = self.state.lock();

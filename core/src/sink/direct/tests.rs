@@ -185,7 +185,8 @@ fn an_error_of_the_broker_sends_a_topic_back_with_everything_that_was_not_confir
     for round in 0..3 {
         story
             .broker
-            .request_errors(Request::Produce, &[NOT_LEADER; 2])
+            // One: a request of librdkafka's that fails may be overtaken by the next one of its own.
+            .request_errors(Request::Produce, &[NOT_LEADER])
             .expect("errors");
         let began = Instant::now();
         while story.is_direct() {

@@ -65,6 +65,9 @@ pub(super) struct Queue<C: ProducerContext + 'static> {
     pub(super) producer: BaseProducer<C>,
 }
 
+/// How long broker threads have to see that they are to send now.
+const HURRY_MS: i32 = 2;
+
 /// How one row of many fared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fared {
@@ -93,6 +96,15 @@ impl<C: ProducerContext + 'static> Queue<C> {
             last: AtomicPtr::default(),
             producer,
         })
+    }
+
+    /// Has librdkafka send what waits for `linger.ms`. Takes a moment, unless nothing waits.
+    pub(super) fn hurry(&self) {
+        // It wakes the broker threads and has a flag up as long as it waits, and a thread that looks later does nothing. So it waits a
+        // little. It fails while records are in flight, which is why it is called. (rust-rdkafka's own flush has the flag up for no
+        // time at all.)
+        // SAFETY: the producer lives.
+        let _ = unsafe { rd::rd_kafka_flush(self.producer.client().native_ptr(), HURRY_MS) };
     }
 
     pub(super) fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {

@@ -18,7 +18,7 @@ mod taken;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 use std::sync::Arc;
@@ -81,6 +81,8 @@ pub(crate) struct KafkaSource {
     routes: HashMap<TopicPartition, Arc<PartitionCell>>,
     /// The same, by what a message carries; forgotten whenever `routes` changes.
     by_handle: HashMap<RouteKey, Arc<PartitionCell>>,
+    /// What was unassigned, and may be stopping yet.
+    stopping: HashSet<TopicPartition>,
     lookups: (Sender<SourceEvent>, Receiver<SourceEvent>),
     waker: Arc<Waker>,
     reset: lookup::Reset,
@@ -141,6 +143,7 @@ impl KafkaSource {
             routes: HashMap::new(),
             by_handle: HashMap::new(),
             taken: Taken::new(),
+            stopping: HashSet::new(),
             lookups: unbounded(),
             waker: Arc::clone(waker),
             reset,
@@ -357,10 +360,11 @@ impl Source for KafkaSource {
     }
 
     fn assign(&mut self, protocol: Protocol, partitions: &[FetchStart]) -> Result<()> {
+        self.stop_reassigned(protocol, partitions);
         if protocol == Protocol::Eager {
-            self.stop_reassigned(partitions);
             self.taken.clear();
-            self.routes.clear();
+            self.stopping
+                .extend(self.routes.drain().map(|(held, _)| held));
             self.by_handle.clear();
             self.direct.iter_mut().for_each(Direct::clear);
         }
@@ -369,6 +373,7 @@ impl Source for KafkaSource {
             let partition = start.cell.topic_partition();
             self.forward(partition, true)?;
             self.set_route(&start.cell);
+            self.stopping.remove(partition);
             list.add_partition_offset(
                 &partition.topic,
                 partition.partition,
@@ -599,12 +604,15 @@ impl KafkaSource {
     fn forget(&mut self, protocol: Protocol, partitions: &[TopicPartition]) {
         if protocol == Protocol::Eager {
             self.taken.clear();
-            self.routes.clear();
+            self.stopping
+                .extend(self.routes.drain().map(|(held, _)| held));
             self.direct.iter_mut().for_each(Direct::clear);
         }
         for partition in partitions {
             self.taken.forget(partition);
-            self.routes.remove(partition);
+            if self.routes.remove(partition).is_some() {
+                self.stopping.insert(partition.clone());
+            }
             if let Some(direct) = &mut self.direct {
                 direct.forget(partition);
             }
@@ -640,21 +648,27 @@ impl KafkaSource {
         }
     }
 
-    /// Stops partitions that are about to be assigned again, and waits until they are: librdkafka stops them later on
-    /// its own thread, and would take the forwarding of their queues away that the new assignment needs.
-    fn stop_reassigned(&self, partitions: &[FetchStart]) {
+    /// Stops partitions that are about to be assigned again, and waits until they are, as for those that were unassigned before:
+    /// librdkafka stops them later on its own thread, and would take the forwarding of their queues away that the new assignment
+    /// needs, so that nothing of them ever came.
+    fn stop_reassigned(&mut self, protocol: Protocol, partitions: &[FetchStart]) {
         let mut again = TopicPartitionList::new();
+        let mut is_held = false;
         for start in partitions {
             let partition = start.cell.topic_partition();
-            if self.routes.contains_key(partition) {
+            let held = protocol == Protocol::Eager && self.routes.contains_key(partition);
+            if held || self.stopping.remove(partition) {
+                is_held |= held;
                 // Never used as a position: a stopped partition refuses it.
                 let offset = rdkafka::Offset::Offset(0);
                 let _ = again.add_partition_offset(&partition.topic, partition.partition, offset);
             }
         }
+        if is_held {
+            let _ = self.client.unassign();
+        }
         if again.count() > 0 {
             // A seek goes through the same queue as the stop, so its answer, a refusal, comes when that is done.
-            let _ = self.client.unassign();
             let _ = self.client.seek_partitions(again, SEEK_WAIT);
         }
     }

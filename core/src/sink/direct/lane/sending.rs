@@ -58,7 +58,7 @@ impl Lane {
             state.wakes_us = NEVER;
             if state.is_taken {
                 state.is_wanted = true;
-            } else if self.flight.lock().requests.len() < self.settings.max_in_flight {
+            } else if self.flight.lock().len() < self.settings.max_in_flight {
                 if now_us >= state.quiet_until_us {
                     let batches = self.take_due(&mut state, now_us);
                     if !batches.is_empty() {
@@ -177,7 +177,7 @@ impl Lane {
             && !self.stopping.load(Ordering::SeqCst)
             && !state.is_taken
             && now_us >= state.quiet_until_us
-            && self.flight.lock().requests.is_empty();
+            && self.flight.lock().len() == 0;
         if !is_free || !Outgoing::CAN_TRY {
             return false;
         }
