@@ -238,6 +238,20 @@ fn callbacks_of_rebalances_are_told() {
     assert_eq!(world.apps[0].told.lock().calls, ["assign 1", "revoke 1"]);
 }
 
+/// As while it waits: the poller's own thread has no turn.
+#[test]
+fn an_application_that_drives_hears_of_what_came_among_the_records() {
+    let (mut world, _calls) = waiting(one());
+    world.healthy = false;
+    let me = world.apps[0].me;
+    let error = SourceEvent::Error(kafka_error(FORBIDDEN));
+    world.cluster.lock().give(me, error);
+    for _ in 0..3 {
+        world.apps[0].poller.step_briefly();
+    }
+    assert!(world.apps[0].consumer.poll(NOW).is_err());
+}
+
 #[test]
 fn a_partition_end_is_told() {
     let (mut world, calls) = waiting(listening());
