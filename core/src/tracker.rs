@@ -1,8 +1,7 @@
 //! What is finished and what is not, per partition and generation.
 //!
-//! A [`PartitionCell`] is made at each assign and seek and shared by the batches that carry the partition's records, the
-//! application's threads that finish them, and the poller that commits. Its low watermark `finished` is the only number
-//! that is ever committed: every record below it was finished, or never existed (compaction gaps, transaction markers).
+//! A [`PartitionCell`] is made at each assign and seek and shared by the batches of its records, the threads that finish them, and the
+//! poller. Its low watermark `finished` is the only number ever committed: all below was finished, or never was (gaps, markers).
 //!
 //! Invariants
 //! - `finished` never passes a record that was handed out and not completed, and only grows.
@@ -15,8 +14,7 @@
 //!   was read and recognised, so a log that was truncated meanwhile is noticed first.
 //! - A closed cell stays valid: acknowledging a stale record changes a cell that nobody commits any more.
 //!
-//! Any thread may call any function, except [`PartitionCell::deliver`] and [`PartitionCell::deliver_next`]: one thread at a
-//! time hands out.
+//! Any thread may call any function; one at a time hands out ([`PartitionCell::deliver`], [`PartitionCell::deliver_next`]).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -24,7 +22,8 @@ use std::sync::Arc;
 
 use crate::partition::{Generation, TopicPartition};
 use crate::sync::{
-    AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence, sequential,
+    AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, fence,
+    sequential,
 };
 
 /// The place is not known yet: the first record handed out will tell.
@@ -75,19 +74,18 @@ pub(crate) struct PartitionCell {
     finished: AtomicI64,
     /// Completed ranges above `finished`, start to end (exclusive), disjoint and not touching.
     ahead: Mutex<BTreeMap<i64, i64>>,
-    /// The number of ranges in `ahead`, so that in-order completion need not take the lock to see that there are none.
+    /// The number of ranges in `ahead`, so that in-order completion need not take the lock.
     ahead_len: AtomicUsize,
     /// How often something was completed out of order.
     ahead_completions: AtomicU64,
-    /// Ranges handed out that nobody works on any more, unfinished; disjoint and not touching. They never move the
-    /// watermark: a revoke only stops waiting for them.
+    /// Unfinished ranges that nobody works on any more. They never move the watermark: a revoke only stops waiting for them.
     released: Mutex<BTreeMap<i64, i64>>,
     /// Next offset to come from the source; only the poller uses it.
     fetched: AtomicI64,
     /// The leader epoch of what came from there last, or -1; likewise.
-    fetched_epoch: AtomicI64,
+    fetched_epoch: AtomicI32,
     /// The leader epoch of the last record handed out; -1 for unknown.
-    consumed_epoch: AtomicI64,
+    consumed_epoch: AtomicI32,
     /// The latest leader epoch of what was taken in for handling; -1 for unknown.
     leader_epoch: AtomicI64,
     mapped: Mutex<Mapped>,
@@ -120,8 +118,8 @@ impl PartitionCell {
             ahead_completions: AtomicU64::new(0),
             released: Mutex::new(BTreeMap::new()),
             fetched: AtomicI64::new(start),
-            fetched_epoch: AtomicI64::new(-1),
-            consumed_epoch: AtomicI64::new(-1),
+            fetched_epoch: AtomicI32::new(-1),
+            consumed_epoch: AtomicI32::new(-1),
             leader_epoch: AtomicI64::new(-1),
             mapped: Mutex::new(Mapped::default()),
             has_map: AtomicBool::new(false),
@@ -234,22 +232,17 @@ impl PartitionCell {
         self.note_fetched(start);
     }
 
-    /// The next offset after the last record handed out; nothing while none was.
-    pub(crate) fn consumed(&self) -> Option<i64> {
+    /// The next offset after the last record handed out, and that one's leader epoch or -1; nothing while none was.
+    pub(crate) fn consumed(&self) -> Option<(i64, i32)> {
         let handed = self.handed();
         let began = self.before.is_some() || handed != self.start.load(Ordering::Acquire);
-        (handed != UNKNOWN && began).then_some(handed)
-    }
-
-    /// The leader epoch of the record before that, -1 for unknown.
-    pub(crate) fn consumed_epoch(&self) -> i32 {
-        self.consumed_epoch.load(Ordering::Relaxed) as i32
+        let epoch = self.consumed_epoch.load(Ordering::Relaxed);
+        (handed != UNKNOWN && began).then_some((handed, epoch))
     }
 
     /// Notes the leader epoch of what is handed out from here on.
     pub(crate) fn note_consumed_epoch(&self, epoch: i32) {
-        self.consumed_epoch
-            .store(i64::from(epoch), Ordering::Relaxed);
+        self.consumed_epoch.store(epoch, Ordering::Relaxed);
     }
 
     /// The low watermark once a record was finished; nothing before.
@@ -287,12 +280,11 @@ impl PartitionCell {
 
     /// The leader epoch of what came from the source last, -1 for unknown. The poller's thread only.
     pub(crate) fn fetched_epoch(&self) -> i32 {
-        self.fetched_epoch.load(Ordering::Relaxed) as i32
+        self.fetched_epoch.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_fetched_epoch(&self, epoch: i32) {
-        self.fetched_epoch
-            .store(i64::from(epoch), Ordering::Relaxed);
+        self.fetched_epoch.store(epoch, Ordering::Relaxed);
     }
 
     pub(crate) fn topic_partition(&self) -> &TopicPartition {
@@ -407,9 +399,7 @@ impl PartitionCell {
     /// Notes that the records of `[first, end)` are handed out. What lies between the last record handed out and `first`
     /// never reached this consumer (compacted away, or a transaction marker) and counts as finished.
     ///
-    /// False when the partition is being taken away: then they must not be handed out.
-    ///
-    /// One thread at a time.
+    /// False when the partition is being taken away: then they must not be handed out. One thread at a time.
     pub(crate) fn deliver(&self, first: i64, end: i64) -> bool {
         self.deliver_next(first, end);
         // Either the one who takes the partition away sees what is in hand, or we see the state that it set.

@@ -197,9 +197,8 @@ impl Consumer {
         partition: &TopicPartition,
     ) -> Result<Option<(i64, Option<i32>)>> {
         self.open()?;
-        let cell = self.cell(partition)?;
-        let epoch = Some(cell.consumed_epoch()).filter(|epoch| *epoch >= 0);
-        Ok(cell.consumed().map(|offset| (offset, epoch)))
+        let consumed = self.cell(partition)?.consumed();
+        Ok(consumed.map(|(offset, epoch)| (offset, Some(epoch).filter(|epoch| *epoch >= 0))))
     }
 
     /// The name that the group's coordinator gave this member; `None` outside of a group.
