@@ -141,6 +141,9 @@ impl ProducerContext for Context {
     }
 }
 
+/// How long a turn of another thread is waited for.
+const PASS_TURN: Duration = Duration::from_millis(200);
+
 pub(crate) struct KafkaSink {
     /// Before the producer in `queue`, so that they are given back first.
     main: MainQueue,
@@ -495,7 +498,8 @@ impl Sink for KafkaSink {
     }
 
     fn pass_turn(&self) {
-        drop(self.turn.lock());
+        // With a bound, for a log handler of the application's may have led here from a turn of this very thread.
+        drop(self.turn.try_lock_for(PASS_TURN));
     }
 
     fn nudge(&self) {
