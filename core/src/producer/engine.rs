@@ -331,8 +331,10 @@ impl Engine {
 
     /// Takes in what came and woke nobody.
     pub(super) fn collect(&self) {
+        // With many in flight the delivery thread was woken, and does it beside this one.
         // Not under the lock of the sink's place: log lines may lead back here.
         if !self.ledger.has_callbacks()
+            && !self.ledger.has_many()
             && let Ok(sink) = self.sink()
         {
             sink.collect();

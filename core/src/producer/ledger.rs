@@ -251,6 +251,11 @@ impl Ledger {
             && !self.has_callbacks.swap(true, Ordering::SeqCst)
     }
 
+    /// More records are in flight than reports may wait for.
+    pub(super) fn has_many(&self) -> bool {
+        self.in_flight() > FEW
+    }
+
     /// Whether a callback or a future ever was to hear of a record.
     pub(super) fn has_callbacks(&self) -> bool {
         self.has_callbacks.load(Ordering::SeqCst)
@@ -364,7 +369,7 @@ impl Ledger {
 impl Reports for Ledger {
     fn are_awaited(&self) -> bool {
         self.has_callbacks()
-            || self.in_flight() > FEW
+            || self.has_many()
             || self.progress.is_waited_for()
             || self.kept.fresh.is_waited_for()
             || self.kept.ready.is_awaited()
