@@ -335,9 +335,7 @@ impl Producer {
     /// As [`Producer::purge`].
     pub fn purge_some(&self, queued: bool, in_flight: bool, wait: bool) -> Result<()> {
         self.engine().check()?;
-        let sink = self.engine().sink()?;
-        sink.purge(queued, in_flight, wait);
-        sink.ring();
+        self.engine().sink()?.purge(queued, in_flight, wait);
         Ok(())
     }
 

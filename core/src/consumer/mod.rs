@@ -249,17 +249,18 @@ impl Consumer {
         let waker = Arc::clone(&self.shared.waker);
         let driver = Driver::new(Box::new(poller), waker, Arc::clone(&self.clock));
         let driver = Arc::new(driver);
-        self.driver = Some(Arc::clone(&driver));
+        let drives = Arc::clone(&driver);
         let thread = std::thread::Builder::new()
             .name("tidegate-poller".into())
             .spawn(move || {
-                driver.run();
+                drives.run();
                 drop(ending);
             })
             .map_err(|error| Error::Kafka {
                 code: crate::kafka_code::from_number(-194),
                 context: format!("the poller's thread could not be started: {error}"),
             })?;
+        self.driver = Some(driver);
         self.ended = ended;
         *self.thread.get_mut() = Some(thread);
         Ok(())

@@ -1,8 +1,8 @@
 //! The producer's engine: sending with a bounded wait for room, flushing, and the life of the delivery thread.
 //!
-//! [`Engine::serve`] runs on the delivery thread only; everything else on any thread. Always true: no wait is without bound; the
-//! sink is never asked to poll by anybody but the delivery thread, so reports and callbacks run there; after the sink is gone
-//! nothing is in flight.
+//! [`Engine::serve`] runs on the delivery thread only; everything else on any thread. Always true: no wait is without bound; callbacks
+//! run on the delivery thread, which alone asks the sink to poll, and other threads collect reports only while there are no
+//! callbacks; after the sink is gone nothing is in flight.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -18,6 +18,7 @@ use crate::checks::{self, ForkGuard};
 use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::log::{self, Level, TIDEGATE};
+use crate::signal::Waiting;
 use crate::sink::{ProducerRecord, Refused, Row, Sink, TAGGED, TaggedRow, Token};
 
 pub(super) const WHAT: &str = "producer";
@@ -303,8 +304,7 @@ impl Engine {
         let started_us = self.now_us();
         let deadline_us = self.in_us(self.queue_full_timeout);
         let mut asked_us = started_us;
-        let waiting = self.ledger.progress.enter();
-        self.sink()?.ring();
+        let waiting = self.begin_to_wait(&*self.sink()?);
         loop {
             let seen = waiting.epoch();
             match self.try_send(record, token) {
@@ -327,6 +327,13 @@ impl Engine {
             let slice = ROOM_RETRY.min(self.left(deadline_us));
             self.ledger.clock.wait(&waiting, seen, slice);
         }
+    }
+
+    /// Announces a thread that waits for reports, and has those taken in that came before and woke nobody.
+    pub(super) fn begin_to_wait(&self, sink: &dyn Sink) -> Waiting<'_> {
+        let waiting = self.ledger.progress.enter();
+        sink.ring();
+        waiting
     }
 
     /// Takes in what came and woke nobody.
@@ -385,8 +392,7 @@ impl Engine {
         }
         let sink = self.sink()?;
         let deadline_us = self.in_us(timeout);
-        let waiting = self.ledger.progress.enter();
-        sink.ring();
+        let waiting = self.begin_to_wait(&*sink);
         loop {
             let seen = waiting.epoch();
             let in_flight = self.ledger.in_flight();

@@ -1,9 +1,9 @@
 //! The account of what was sent: how many records are in flight, who waits for which report, and the statistics.
 //!
-//! Written by the sending threads ([`Ledger::begin`], [`Ledger::accepted`], [`Ledger::refused`]) and by the delivery thread
-//! ([`Reports`]). Always true: a record is begun before the sink sees it and ended after its callback has run, so that
-//! [`Ledger::in_flight`] is never too low; each completion is run exactly once or dropped with a refused record; none runs under a
-//! lock, and a panic of one ends here.
+//! Written by the sending threads ([`Ledger::begin`], [`Ledger::accepted`], [`Ledger::refused`]) and by the delivery
+//! thread, or one that asks for reports ([`Reports`]). Always true: a record is begun before the sink sees it and ended after its
+//! callback has run, so that [`Ledger::in_flight`] is never too low; each completion is run exactly once or dropped with a refused
+//! record; none runs under a lock of the ledger's, and a panic of one ends here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

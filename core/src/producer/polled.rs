@@ -147,8 +147,8 @@ impl Producer {
     /// Calls `notify` when there is something to take: for event loops, which cannot wait in here. Once after each call of this or of
     /// [`Producer::arm_ready_callback`], as soon as there is something, at once when something waits already. `None` ends it.
     ///
-    /// `notify` runs on the delivery thread, so it must be short (set a flag, write to an eventfd) and may call nothing of the
-    /// producer. No lock is held meanwhile; a panic in it is caught and logged.
+    /// `notify` runs on the delivery thread, or on one that asks for reports, so it must be short (set a flag, write to an eventfd)
+    /// and may call nothing of the producer; a panic in it is caught and logged.
     pub fn set_ready_callback(&self, notify: Option<Box<dyn Fn() + Send + Sync>>) {
         let kept = &self.engine().ledger.kept;
         kept.ready.set(notify.map(Arc::from));

@@ -44,8 +44,7 @@ impl Transaction {
 
 fn run(engine: &Engine, sink: &dyn Sink, step: Step<'_>, timeout: Option<Duration>) -> Result<()> {
     // It waits for reports, too.
-    let _waiting = engine.ledger.progress.enter();
-    sink.ring();
+    let _waiting = engine.begin_to_wait(sink);
     sink.transaction(step, timeout)
 }
 

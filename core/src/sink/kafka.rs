@@ -1,7 +1,7 @@
 //! The sink that is librdkafka, over rust-rdkafka's `BaseProducer`; records without headers and timestamp go the short way
 //! ([`enqueue`]).
 //!
-//! Delivery reports, errors and log lines arrive as events inside [`Sink::poll`], on the delivery thread ([`drain`]). A record's token
+//! Delivery reports, errors and log lines arrive as events inside [`Sink::poll`] and [`Sink::collect`] ([`drain`]). A record's token
 //! travels as librdkafka's opaque number, so that a fire-and-forget record costs no allocation for its report.
 
 mod bell;
@@ -35,7 +35,7 @@ use crate::native;
 use crate::native::throttle::{self, Throttled};
 use crate::partition::TopicInfo;
 use crate::token::TokenSource;
-use bell::{Bell, Listens};
+use bell::Bell;
 use drain::{Ears, Lines, MainQueue};
 use enqueue::{Fared, Queue, Topic};
 
@@ -145,9 +145,8 @@ impl ProducerContext for Context {
 const PASS_TURN: Duration = Duration::from_millis(200);
 
 pub(crate) struct KafkaSink {
-    /// Before the producer in `queue`, so that they are given back first.
+    /// Before the producer in `queue`, so that it is given back first.
     main: MainQueue,
-    _listens: Listens,
     bell: Arc<Bell>,
     /// Held by whoever hands over what came, so that reports come in order.
     turn: Mutex<()>,
@@ -182,8 +181,7 @@ impl KafkaSink {
             Direct::new(settings, Box::new(call))
         });
         Ok(KafkaSink {
-            main: MainQueue::new(&producer),
-            _listens: Listens::new(MainQueue::new(&producer), &bell),
+            main: MainQueue::new(&producer, &bell),
             bell,
             turn: Mutex::new(()),
             direct,
@@ -473,15 +471,18 @@ impl Sink for KafkaSink {
 
     fn poll(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
+        let waiting = self.bell.enter();
         loop {
+            let seen = waiting.epoch();
             {
                 let _turn = self.turn.lock();
                 self.hand_over();
             }
-            if Instant::now() >= deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 return;
             }
-            self.bell.wait(deadline);
+            waiting.wait(seen, left);
         }
     }
 
@@ -524,6 +525,7 @@ impl Sink for KafkaSink {
             what = what.non_blocking();
         }
         self.queue.producer.purge(what);
+        self.bell.ring();
     }
 
     fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {

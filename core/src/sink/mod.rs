@@ -1,7 +1,7 @@
 //! Where records go: the trait behind the producer, and what it reports back.
 //!
 //! L2. [`kafka`] is librdkafka, with [`direct`] for topics that are sent to past it; [`scripted`] is its deterministic twin for tests. [`Sink::send`] and the rest may be called on
-//! any thread and never wait; [`Sink::poll`] belongs to the delivery thread, and reports come from inside it only.
+//! any thread and never wait; [`Sink::poll`] belongs to the delivery thread, and reports come from inside it and [`Sink::collect`] only.
 //!
 //! A sink reports each record it accepted exactly once, with the token the record came with.
 

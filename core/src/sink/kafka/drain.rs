@@ -6,13 +6,15 @@
 //! look at it, and the queue before the producer ends.
 
 use std::borrow::Cow;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
+use std::sync::Arc;
 
 use rdkafka::bindings as rd;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
+use super::bell::Bell;
 use crate::batch::TimestampType;
 use crate::error::KafkaCode;
 use crate::kafka_code;
@@ -23,8 +25,12 @@ const MOST_AT_ONCE: usize = 1000;
 /// After so many something else is looked at.
 const EVENTS_BETWEEN: usize = 16;
 
-/// One reference to a producer's main queue.
-pub(super) struct MainQueue(*mut rd::rd_kafka_queue_t);
+/// One reference to a producer's main queue, which tells a bell of what comes.
+pub(super) struct MainQueue {
+    queue: *mut rd::rd_kafka_queue_t,
+    /// What the queue's callback points to.
+    _bell: Arc<Bell>,
+}
 
 // SAFETY: librdkafka's queues may be used by any thread.
 unsafe impl Send for MainQueue {}
@@ -33,8 +39,12 @@ unsafe impl Sync for MainQueue {}
 
 impl Drop for MainQueue {
     fn drop(&mut self) {
-        // SAFETY: the one reference that `new` was given; the producer still lives (see `new`).
-        unsafe { rd::rd_kafka_queue_destroy(self.0) };
+        // SAFETY: the one reference that `new` was given; the producer still lives (see `new`). Calls back are made under the queue's
+        // lock, which taking them away takes: none is under way any more.
+        unsafe {
+            rd::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
+            rd::rd_kafka_queue_destroy(self.queue);
+        }
     }
 }
 
@@ -67,9 +77,22 @@ pub(super) type Fatal<'a> = dyn Fn() -> Option<(KafkaCode, String)> + 'a;
 
 impl MainQueue {
     /// The queue is to be dropped before the producer.
-    pub(super) fn new<C: ProducerContext>(producer: &BaseProducer<C>) -> MainQueue {
-        // SAFETY: the producer lives; its main queue always is.
-        MainQueue(unsafe { rd::rd_kafka_queue_get_main(producer.client().native_ptr()) })
+    pub(super) fn new<C: ProducerContext>(
+        producer: &BaseProducer<C>,
+        bell: &Arc<Bell>,
+    ) -> MainQueue {
+        let opaque = Arc::as_ptr(bell).cast_mut().cast::<c_void>();
+        // SAFETY: the producer lives; its main queue always is. The bell that `opaque` points to is kept until `drop` has taken the
+        // callback away.
+        let queue = unsafe {
+            let queue = rd::rd_kafka_queue_get_main(producer.client().native_ptr());
+            rd::rd_kafka_queue_cb_event_enable(queue, Some(came), opaque);
+            queue
+        };
+        MainQueue {
+            queue,
+            _bell: Arc::clone(bell),
+        }
     }
 
     /// Hands over what is there, calling `between` before the first event, now and then, and after the last one. False when it was too
@@ -85,7 +108,7 @@ impl MainQueue {
                 between();
             }
             // SAFETY: the queue is ours.
-            let event = unsafe { rd::rd_kafka_queue_poll(self.0, 0) };
+            let event = unsafe { rd::rd_kafka_queue_poll(self.queue, 0) };
             if event.is_null() {
                 between();
                 return true;
@@ -94,10 +117,13 @@ impl MainQueue {
         }
         false
     }
+}
 
-    pub(super) fn as_ptr(&self) -> *mut rd::rd_kafka_queue_t {
-        self.0
-    }
+/// Called by librdkafka's threads, with the queue locked: must not call librdkafka for it.
+unsafe extern "C" fn came(_client: *mut rd::rd_kafka_t, opaque: *mut c_void) {
+    // SAFETY: the bell that `MainQueue::new` passed, which it keeps as long as there are calls.
+    let bell = unsafe { &*opaque.cast::<Bell>() };
+    bell.news();
 }
 
 /// librdkafka's text.
