@@ -55,6 +55,11 @@ impl Waker {
         self.0.lock().is_news = false;
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_lent(&self) -> bool {
+        self.0.lock().borrower.is_some()
+    }
+
     /// Ends [`Waker::lend`]; true when the borrower was woken and has not looked since.
     pub(crate) fn give_back(&self) -> bool {
         let mut wakened = self.0.lock();

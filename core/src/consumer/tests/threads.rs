@@ -323,3 +323,24 @@ fn calls_answer_while_another_thread_polls() {
     });
     assert_eq!(cluster.lock().violations, Vec::<String>::new());
 }
+
+#[test]
+fn a_thread_that_waits_for_records_drives_the_poller() {
+    let cluster = cluster(Protocol::Eager);
+    let (consumer, me) = consumer(&cluster);
+    consumer.subscribe(&["t"]).expect("subscribed");
+    everything_to(&cluster, me);
+    let waker = Arc::clone(&consumer.shared.waker);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| consumer.next_batch(Some(LONG), None));
+        let began = Instant::now();
+        while !waker.is_lent() {
+            assert!(began.elapsed() < LONG, "it waits for the poller's thread");
+            std::thread::yield_now();
+        }
+        cluster.lock().produce(&tp(0), 0, 1, 10);
+        let batch = waiting.join().expect("no panic").expect("read");
+        assert_eq!(batch.map(|batch| batch.len()), Some(1));
+        assert!(!waker.is_lent(), "it has left");
+    });
+}

@@ -4,6 +4,32 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
+use crate::clock::TestClock;
+use crate::sink::Reports;
+
+#[test]
+fn reports_are_awaited_by_whoever_waits_by_callbacks_and_by_many() {
+    let ledger = || Ledger::new(Arc::new(TestClock::new()), Keeps::Nothing);
+    let few = ledger();
+    few.begin_tagged(64);
+    assert!(!few.are_awaited(), "they wait until somebody asks");
+    few.begin_tagged(1);
+    assert!(few.are_awaited(), "many");
+    let ledger = ledger();
+    for signal in [&ledger.progress, &ledger.kept.fresh] {
+        let waiting = signal.enter();
+        assert!(ledger.are_awaited(), "somebody waits");
+        drop(waiting);
+        assert!(!ledger.are_awaited());
+    }
+    ledger.kept.ready.set(Some(Arc::new(|| {})));
+    assert!(ledger.are_awaited(), "an event loop");
+    ledger.kept.tell();
+    assert!(!ledger.are_awaited(), "it was told");
+    assert!(ledger.note_callback(), "the first");
+    assert!(!ledger.note_callback());
+    assert!(ledger.are_awaited(), "a callback");
+}
 
 #[test]
 fn callbacks_run_on_the_delivery_thread_whoever_asks_for_reports() {

@@ -1,8 +1,55 @@
 //! Without `linger.ms` a record goes out on the thread that sends it, if nothing else is on its way.
 
 use super::*;
+use crate::sink::direct::account::Account;
+use crate::sink::direct::lane::Lane;
+use crate::sink::direct::{Appended, Book, Now, Settings};
+use crate::wire::cluster::Node;
 
 const AT_ONCE: (&str, &str) = ("linger.ms", "0");
+
+/// With the broker's answer a while away, what was sent is on its way when the call returns, and one behind it waits for the lane.
+#[test]
+fn a_lone_record_is_written_by_the_call_that_sends_it() {
+    let broker = Broker::with_topics(&[("t", 1)]).expect("a broker");
+    let servers = broker.bootstrap_servers().to_string();
+    let (host, port) = servers.rsplit_once(':').expect("host and port");
+    let node = Node {
+        id: 1,
+        host: host.to_string(),
+        port: port.parse().expect("a port"),
+    };
+    let properties = [("bootstrap.servers", servers.as_str()), AT_ONCE];
+    let properties = properties.map(|(name, value)| (name.to_string(), value.to_string()));
+    let settings = Arc::new(Settings::of(&properties.into(), 1).expect("direct"));
+    let account = Arc::new(Account::new(1000, 1 << 20, Box::new(|_| {})));
+    let lane = Lane::start(&node, &settings, &account).expect("a lane");
+    let leaders = vec![(Arc::clone(&lane), 0)];
+    let book = Arc::new(Book::new("t", leaders, &settings, &account, 1).expect("a book"));
+    lane.take_over(&book, &[0]);
+    let began = Instant::now();
+    while !lane.is_ready() {
+        assert!(began.elapsed() < PATIENCE, "it does not connect");
+        std::thread::yield_now();
+    }
+    book.start();
+    let round_trip = Duration::from_millis(50);
+    broker.round_trip_time(1, round_trip).expect("slow");
+    for _ in 0..10 {
+        let now = Now {
+            us: account.now_us(),
+            timestamp_ms: 1,
+        };
+        let record = ProducerRecord::new("t").partition(0).value("v");
+        assert_eq!(book.append(&record, 0, now, 0), Appended::Yes);
+        assert!(!book.is_quiet(), "the call has not sent it");
+        while !book.is_quiet() {
+            assert!(began.elapsed() < PATIENCE, "no answer");
+            std::thread::yield_now();
+        }
+    }
+    lane.stop();
+}
 
 #[test]
 fn records_that_go_out_at_once_come_once_and_in_order() {
