@@ -180,12 +180,13 @@ impl KafkaSink {
             };
             Direct::new(settings, Box::new(call))
         });
+        let queue = Queue::new(producer, tokens)?;
         Ok(KafkaSink {
-            main: MainQueue::new(&producer, &bell),
+            main: MainQueue::new(&queue.producer, &bell),
             bell,
             turn: Mutex::new(()),
             direct,
-            queue: Queue::new(producer, tokens)?,
+            queue,
         })
     }
 
