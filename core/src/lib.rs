@@ -62,6 +62,7 @@ mod error;
 mod events;
 mod group;
 pub mod log;
+mod metadata;
 mod notice;
 mod partition;
 pub mod partitioner;
@@ -114,10 +115,9 @@ pub use error::{ConfigProblem, ConfigProblems, Error, ErrorCode, KafkaCode, Resu
 pub use events::ClientEvent;
 pub use group::GroupMetadata;
 pub use kafka_code::kafka_codes;
+pub use metadata::{Metadata, PartitionMetadata, TopicMetadata};
 pub use native::librdkafka_version;
-pub use notice::{
-    ClusterView, ConsumerOptions, Notice, OffsetStore, PartitionReply, PartitionView, TopicView,
-};
+pub use notice::{ConsumerOptions, Notice, OffsetStore, PartitionReply};
 pub use parallel::{Dispatcher, HandlerError, OnFailure, Order, ProcessOptions, Processing};
 pub use partition::{
     Generation, Offset, OffsetAndMetadata, TopicInfo, TopicPartition, TopicPartitionOffset,

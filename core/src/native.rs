@@ -2,20 +2,23 @@
 //!
 //! L1; any thread.
 
+pub(crate) mod metadata;
 pub(crate) mod mock;
+pub(crate) mod read;
 pub(crate) mod sasl;
 pub(crate) mod throttle;
 
 use std::collections::BTreeMap;
+use std::ffi::c_int;
 use std::time::Duration;
 
-use rdkafka::client::Client;
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::ClientConfig;
+use rdkafka::bindings as rd;
 
-use crate::error::Result;
+use crate::checks;
+use crate::error::Error;
 use crate::kafka_code;
 use crate::log;
-use crate::partition::TopicInfo;
 
 /// The version of the librdkafka that is linked in: `2.12.1`.
 #[must_use]
@@ -31,6 +34,20 @@ pub(crate) fn timeout(timeout: Duration) -> Duration {
     timeout.min(LONGEST)
 }
 
+/// A timeout as librdkafka takes it.
+pub(crate) fn millis(timeout: Duration) -> c_int {
+    c_int::try_from(checks::millis(timeout)).unwrap_or(c_int::MAX)
+}
+
+/// The error of a call of librdkafka's.
+pub(crate) fn failed(code: rd::rd_kafka_resp_err_t, doing: &str) -> Error {
+    let code = kafka_code::from_number(code as i32);
+    Error::Kafka {
+        context: format!("{doing}: {}", code.description()),
+        code,
+    }
+}
+
 /// rust-rdkafka's configuration of these properties, with the log level they ask for.
 pub(crate) fn client_config(properties: &BTreeMap<String, String>) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -43,24 +60,4 @@ pub(crate) fn client_config(properties: &BTreeMap<String, String>) -> ClientConf
         property("debug"),
     ));
     config
-}
-
-/// The cluster's topics, Kafka's internal ones included, in the order of their names.
-pub(crate) fn topics<C: ClientContext>(
-    client: &Client<C>,
-    timeout: Duration,
-) -> Result<Vec<TopicInfo>> {
-    let metadata = client
-        .fetch_metadata(None, self::timeout(timeout))
-        .map_err(|failure| kafka_code::error(&failure, "reading the cluster's topics"))?;
-    let mut topics: Vec<TopicInfo> = metadata
-        .topics()
-        .iter()
-        .map(|topic| TopicInfo {
-            name: topic.name().to_string(),
-            partitions: i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX),
-        })
-        .collect();
-    topics.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(topics)
 }

@@ -16,6 +16,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, ProducerConfig};
 use crate::error::{Error, Result};
 use crate::log::{self, Level, TIDEGATE};
+use crate::metadata::Metadata;
 use crate::partition::TopicInfo;
 use crate::sink::Sink;
 use crate::sink::direct;
@@ -353,8 +354,16 @@ impl Producer {
     /// # Errors
     /// [`Error::Kafka`] when no broker answered in time; [`Error::Closed`]; [`Error::Forked`].
     pub fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
+        Ok(self.metadata(None, timeout)?.infos())
+    }
+
+    /// Brokers, topics and partitions, of one topic or of all.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] when no broker answered in time; [`Error::Argument`] for a NUL character; [`Error::Closed`]; [`Error::Forked`].
+    pub fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata> {
         self.engine().check()?;
-        self.engine().sink()?.topics(timeout)
+        self.engine().sink()?.metadata(topic, timeout)
     }
 
     /// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.

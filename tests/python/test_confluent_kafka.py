@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from collections import Counter
@@ -347,3 +348,40 @@ def test_transactions_are_read_as_the_isolation_level_says(kafka: Any, fresh_top
     assert end == confluent_kafka.KafkaError._PARTITION_EOF
     expected = [b"kept", b"given up", b"kept too"]
     assert [value[3] for value in values] == [one for one in expected if level == "read_uncommitted" or one != b"given up"]
+
+
+def seen(client: Any, topic: str | None) -> Any:
+    """What list_topics() tells, but for topics of other tests."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        told = client.list_topics(topic, timeout=WAIT_S)
+        # A connection to the broker by the address in the configuration has no number yet.
+        if told.orig_broker_id != -1:
+            break
+        assert time.monotonic() < deadline, "only the first connection is there"
+    topics = {
+        name: (one.topic, one.error, [(p.id, p.leader, p.replicas, p.isrs, p.error) for p in one.partitions.values()], str(one))
+        for name, one in told.topics.items()
+        if topic is None or name == topic
+    }
+    brokers = {number: (broker.id, broker.host, broker.port, repr(broker)) for number, broker in told.brokers.items()}
+    known = told.cluster_id, told.controller_id, told.orig_broker_id, told.orig_broker_name
+    return known, brokers, topics[topic] if topic else sorted(topics)
+
+
+def test_every_client_tells_the_same_of_the_cluster(kafka: Any, fresh_topic: Any) -> None:
+    topic = fresh_topic(partitions=3)
+    config = {"bootstrap.servers": kafka.bootstrap_servers, "topic.metadata.refresh.interval.ms": 100}
+    told: list[Any] = []
+    for package in PACKAGES:
+        admin = importlib.import_module(package.__name__ + ".admin")
+        for client in (package.Producer(config), package.Consumer({**config, "group.id": "g"}), admin.AdminClient(config)):
+            assert topic in seen(client, None)[2]
+            one = seen(client, topic)
+            for wrong in ("a\0b", 5):
+                with pytest.raises((TypeError, ValueError)) as raised:
+                    client.list_topics(wrong)
+                one = (*one, raised.type)
+            told.append(one)
+    assert [one for one in told if one != told[0]] == []
+    assert told[0][0][1] == 1

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import threading
 import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import confluent_kafka
 import pytest
 
 import tidegate
+import tidegate.confluent
 from harness.kafka import SASL_PASSWORD, SASL_USER, KafkaCluster, unsecured_token
 
 SECRET = "only-in-the-token"
@@ -209,3 +212,83 @@ def test_credentials_change_while_a_client_runs(cluster: KafkaCluster, fresh_gro
                 assert "AUTHENTICATION" in (error.kafka_name or "")
         else:
             pytest.fail("nothing came")
+
+
+both_packages = pytest.mark.parametrize("package", [confluent_kafka, tidegate.confluent], ids=["the original", "tidegate.confluent"])
+
+
+def scram(cluster: KafkaCluster, password: str) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": cluster.bootstrap_servers,
+        "security.protocol": "sasl_plaintext",
+        "sasl.mechanisms": "SCRAM-SHA-512",
+        "sasl.username": SASL_USER,
+        "sasl.password": password,
+        "reconnect.backoff.max.ms": 200,
+    }
+
+
+@both_packages
+def test_programs_for_the_original_change_their_credentials(cluster: KafkaCluster, fresh_group: str, package: Any) -> None:
+    """Each kind of client is refused with the old password, hears so in error_cb, and works with the new one."""
+    refused = threading.Event()
+    refusal = package.KafkaError._AUTHENTICATION
+
+    def error_cb(error: Any) -> None:
+        if error.code() == refusal:
+            refused.set()
+
+    wrong = {**scram(cluster, "an old one"), "error_cb": error_cb}
+    admin_module = importlib.import_module(package.__name__ + ".admin")
+    clients: list[Any] = [
+        package.Producer(wrong),
+        package.Consumer({**wrong, "group.id": fresh_group, "auto.offset.reset": "earliest"}),
+        admin_module.AdminClient(wrong),
+    ]
+    for client in clients:
+        refused.clear()
+        deadline = time.monotonic() + 60
+        while not refused.is_set():
+            assert time.monotonic() < deadline, f"{client} was not refused"
+            client.poll(0.1)
+        with pytest.raises(package.KafkaException):
+            client.list_topics(timeout=0.5)
+        client.set_sasl_credentials(SASL_USER, SASL_PASSWORD)
+        assert "sasl" in client.list_topics(timeout=60).topics
+    producer, consumer, _ = clients
+    delivered: list[Any] = []
+    producer.produce("sasl", fresh_group, callback=lambda error, message: delivered.append((error, message.value())))
+    assert producer.flush(60) == 0
+    assert delivered == [(None, fresh_group.encode())]
+    consumer.subscribe(["sasl"])
+    deadline = time.monotonic() + 60
+    values: list[bytes] = []
+    while fresh_group.encode() not in values:
+        assert time.monotonic() < deadline, "the record does not come"
+        message = consumer.poll(1)
+        if message is not None and message.error() is None:
+            values.append(message.value())
+    consumer.close()
+
+
+@both_packages
+def test_programs_for_the_original_bring_their_own_tokens(cluster: KafkaCluster, fresh_group: str, package: Any) -> None:
+    """With tokens that live so shortly that a connection does not outlive its first one."""
+    tokens = Tokens(life_s=3.0)
+    config: dict[str, Any] = {**oauth(cluster), "oauth_cb": tokens, "sasl.oauthbearer.config": "scope=all"}
+    producer = package.Producer(config)
+    delivered: list[Any] = []
+    deadline = time.monotonic() + 120
+    while not tokens.enough.is_set():
+        assert time.monotonic() < deadline, f"{tokens.asked} tokens were asked for"
+        producer.produce("sasl", b"a token", callback=lambda error, message: delivered.append(error))
+        assert producer.flush(30) == 0
+    assert delivered and set(delivered) == {None}
+    assert set(tokens.heard) == {"scope=all"}
+    consumer = package.Consumer({**config, "group.id": fresh_group, "auto.offset.reset": "earliest"})
+    consumer.subscribe(["sasl"])
+    message = None
+    while message is None or message.error() is not None:
+        assert time.monotonic() < deadline, "no record comes"
+        message = consumer.poll(1)
+    consumer.close()

@@ -178,19 +178,10 @@ impl Admin {
     /// # Errors
     /// [`Error::Kafka`] when no broker answered in time; [`Error::Forked`].
     pub fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
-        let mut topics: Vec<TopicInfo> = self
-            .client()?
+        let metadata = self
             .metadata(None, timeout)
-            .map_err(|error| self.because(error, "reading the cluster's topics"))?
-            .topics
-            .into_iter()
-            .map(|topic| TopicInfo {
-                name: topic.name,
-                partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
-            })
-            .collect();
-        topics.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(topics)
+            .map_err(|error| self.because(error, "reading the cluster's topics"))?;
+        Ok(metadata.infos())
     }
 
     fn client(&self) -> Result<&kafka::Client> {

@@ -7,11 +7,13 @@ use std::time::Duration;
 use super::answer::Answer;
 use super::types::{
     Acl, AdminOptions, ClusterDescription, ConfigResource, ConfigResult, ElectionType,
-    GroupDescription, GroupListing, Metadata, NewPartitions, NewTopic, OldGroup, PartitionOffset,
+    GroupDescription, GroupListing, NewPartitions, NewTopic, OldGroup, PartitionOffset,
     ScramChange, ScramUser, TopicDescription,
 };
 use super::{Admin, WHAT};
 use crate::error::{Error, Result};
+use crate::metadata::Metadata;
+use crate::sink::Sink;
 
 /// A result for each name.
 type Named<T = ()> = Vec<(String, Result<T>)>;
@@ -309,7 +311,7 @@ impl Admin {
     /// # Errors
     /// [`Error::Kafka`] when no broker answered in time; [`Error::Closed`], [`Error::Forked`].
     pub fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata> {
-        self.client()?.metadata(topic, timeout)
+        self.client()?.sink.metadata(topic, timeout)
     }
 
     /// The cluster's id.
@@ -318,7 +320,8 @@ impl Admin {
     /// [`Error::TimedOut`] when no broker told it in time; [`Error::Closed`], [`Error::Forked`].
     pub fn cluster_id(&self, timeout: Duration) -> Result<String> {
         self.client()?
-            .known_cluster_id(timeout)
+            .sink
+            .cluster_id(timeout)?
             .ok_or_else(|| Error::TimedOut {
                 what: format!("asking for the cluster's id ({WHAT})"),
                 timeout_ms: crate::checks::millis(timeout),

@@ -504,47 +504,6 @@ pub struct GroupDescription {
     pub operations: Option<Vec<i32>>,
 }
 
-/// Every broker, topic and partition, as the brokers tell every client.
-#[derive(Debug, Clone)]
-pub struct Metadata {
-    /// The cluster's id.
-    pub cluster_id: Option<String>,
-    /// The controller, or -1.
-    pub controller: i32,
-    /// The broker that answered: number and name.
-    pub origin: (i32, String),
-    /// Brokers: number, host, port.
-    pub brokers: Vec<(i32, String, i32)>,
-    /// Topics.
-    pub topics: Vec<TopicMetadata>,
-}
-
-/// A topic of [`Metadata`].
-#[derive(Debug, Clone)]
-pub struct TopicMetadata {
-    /// Its name.
-    pub name: String,
-    /// What is wrong with it.
-    pub error: Option<Error>,
-    /// Its partitions.
-    pub partitions: Vec<PartitionMetadata>,
-}
-
-/// A partition of [`Metadata`].
-#[derive(Debug, Clone)]
-pub struct PartitionMetadata {
-    /// The partition.
-    pub id: i32,
-    /// Its leader, or -1.
-    pub leader: i32,
-    /// The brokers that keep it.
-    pub replicas: Vec<i32>,
-    /// Those that are in sync.
-    pub in_sync: Vec<i32>,
-    /// What is wrong with it.
-    pub error: Option<Error>,
-}
-
 /// A member of an [`OldGroup`]: id, client id, host, metadata, assignment.
 pub type OldMember = (String, String, String, Vec<u8>, Vec<u8>);
 

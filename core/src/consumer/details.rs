@@ -9,8 +9,9 @@ use crate::consumer::Consumer;
 use crate::consumer::offsets::check_partition;
 use crate::error::Result;
 use crate::kafka_code;
+use crate::metadata::Metadata;
 use crate::native;
-use crate::notice::{ClusterView, PartitionReply, PartitionView, TopicView};
+use crate::notice::PartitionReply;
 use crate::partition::{Offset, TopicPartition};
 use crate::poller::{Change, Command};
 use crate::record::OwnedRecord;
@@ -217,47 +218,18 @@ impl Consumer {
     /// [`crate::Error::Closed`].
     pub fn cluster_id(&self, timeout: Duration) -> Result<Option<String>> {
         let client = self.client()?;
-        Ok(client.client().fetch_cluster_id(native::timeout(timeout)))
+        Ok(native::metadata::cluster_id(client.client(), timeout))
     }
 
-    /// Brokers as (number, host, port), and topics with their partitions, of all topics or of one. Asks a broker.
+    /// Brokers, topics and partitions, of one topic or of all. Asks a broker.
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Kafka`] when no broker can be asked within `timeout`; [`crate::Error::Closed`].
-    pub fn cluster(&self, topic: Option<&str>, timeout: Duration) -> Result<ClusterView> {
+    /// [`crate::Error::Kafka`] when no broker can be asked within `timeout`; [`crate::Error::Argument`] for a NUL character;
+    /// [`crate::Error::Closed`].
+    pub fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata> {
         let client = self.client()?;
-        let metadata = client
-            .fetch_metadata(topic, native::timeout(timeout))
-            .map_err(|error| kafka_code::error(&error, "reading the cluster's topics"))?;
-        let code = |error: Option<rdkafka::types::RDKafkaRespErr>| {
-            error.map(|error| kafka_code::from_number(error as i32))
-        };
-        let brokers = metadata.brokers().iter();
-        let brokers = brokers.map(|b| (b.id(), b.host().to_string(), b.port()));
-        let topics = metadata.topics().iter().map(|topic| TopicView {
-            name: topic.name().to_string(),
-            error: code(topic.error()),
-            partitions: topic
-                .partitions()
-                .iter()
-                .map(|partition| PartitionView {
-                    id: partition.id(),
-                    leader: partition.leader(),
-                    replicas: partition.replicas().to_vec(),
-                    in_sync: partition.isr().to_vec(),
-                    error: code(partition.error()),
-                })
-                .collect(),
-        });
-        Ok(ClusterView {
-            asked: (
-                metadata.orig_broker_id(),
-                metadata.orig_broker_name().to_string(),
-            ),
-            brokers: brokers.collect(),
-            topics: topics.collect(),
-        })
+        native::metadata::metadata(client.client(), topic, timeout)
     }
 
     /// False outside of a group, or when this consumer was closed.

@@ -372,7 +372,7 @@ impl Consumer {
     ///
     /// [`Error::Kafka`] when the broker cannot be asked within `timeout`; [`Error::Closed`].
     pub fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
-        native::topics(self.client()?.client(), timeout)
+        Ok(self.metadata(None, timeout)?.infos())
     }
 
     pub(super) fn client(&self) -> Result<Arc<Client>> {

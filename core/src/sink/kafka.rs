@@ -31,9 +31,9 @@ use crate::error::{Error, KafkaCode, Result};
 use crate::events::ClientEvent;
 use crate::kafka_code;
 use crate::log::{self, LIBRDKAFKA, Level};
+use crate::metadata::Metadata;
 use crate::native;
 use crate::native::throttle::{self, Throttled};
-use crate::partition::TopicInfo;
 use crate::token::TokenSource;
 use bell::Bell;
 use drain::{Ears, Lines, MainQueue};
@@ -533,8 +533,8 @@ impl Sink for KafkaSink {
         self.queue.set_sasl_credentials(username, password)
     }
 
-    fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>> {
-        native::topics(self.queue.producer.client(), timeout)
+    fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata> {
+        native::metadata::metadata(self.queue.producer.client(), topic, timeout)
     }
 
     fn transaction(&self, step: Step<'_>, timeout: Option<Duration>) -> Result<()> {
@@ -546,8 +546,10 @@ impl Sink for KafkaSink {
     }
 
     fn cluster_id(&self, timeout: Duration) -> Result<Option<String>> {
-        let client = self.queue.producer.client();
-        Ok(client.fetch_cluster_id(native::timeout(timeout)))
+        Ok(native::metadata::cluster_id(
+            self.queue.producer.client(),
+            timeout,
+        ))
     }
 }
 

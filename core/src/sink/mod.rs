@@ -12,7 +12,8 @@ use crate::batch::TimestampType;
 use crate::error::{Error, KafkaCode, Result};
 use crate::events::ClientEvent;
 use crate::group::GroupMetadata;
-use crate::partition::{OffsetAndMetadata, TopicInfo};
+use crate::metadata::Metadata;
+use crate::partition::OffsetAndMetadata;
 
 pub(crate) mod direct;
 pub(crate) mod kafka;
@@ -297,8 +298,8 @@ pub(crate) trait Sink: Send + Sync {
     /// Gives up records that are queued, or in flight; each is reported as failed. With `wait` those of the queues are given up when
     /// this returns.
     fn purge(&self, queued: bool, in_flight: bool, wait: bool);
-    /// The cluster's topics.
-    fn topics(&self, timeout: Duration) -> Result<Vec<TopicInfo>>;
+    /// Brokers, topics and partitions, of one topic or of all.
+    fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata>;
     /// A step of a transaction; waits up to `timeout`, or as long as librdkafka thinks right.
     fn transaction(&self, step: Step<'_>, timeout: Option<Duration>) -> Result<()>;
     /// The name and password that connections made from now on use.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::{ProducerRecord, Refused, Report, Reports, Sink, Step, Token};
 use crate::error::{Error, Result};
 use crate::kafka_code;
-use crate::partition::TopicInfo;
+use crate::metadata::Metadata;
 
 /// `_PURGE_QUEUE`.
 pub(crate) const PURGED: i32 = -152;
@@ -153,7 +153,13 @@ impl Sink for ScriptedSink {
         Ok(None)
     }
 
-    fn topics(&self, _timeout: Duration) -> Result<Vec<TopicInfo>> {
-        Ok(Vec::new())
+    fn metadata(&self, _topic: Option<&str>, _timeout: Duration) -> Result<Metadata> {
+        Ok(Metadata {
+            cluster_id: None,
+            controller: -1,
+            origin: (-1, String::new()),
+            brokers: Vec::new(),
+            topics: Vec::new(),
+        })
     }
 }

@@ -15,13 +15,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use tidegate::admin::{
     Acl, AclOperation, AclPermission, AdminOptions, AlterOperation, Answer, ConfigEntry,
-    ConfigResource, ElectionType, GroupDescription, GroupState, GroupType, Metadata, NewPartitions,
-    NewTopic, Node, OldGroup, PartitionOffset, PatternType, ResourceType, ScramChange,
-    ScramMechanism, TopicDescription,
+    ConfigResource, ElectionType, GroupDescription, GroupState, GroupType, NewPartitions, NewTopic,
+    Node, OldGroup, PartitionOffset, PatternType, ResourceType, ScramChange, ScramMechanism,
+    TopicDescription,
 };
 use tidegate::{Error, IsolationLevel};
 
-use super::{events, types};
+use super::{cluster, events, types};
 use crate::args;
 use crate::lifecycle::{Owned, with_python};
 use crate::token;
@@ -309,31 +309,6 @@ fn group(group: GroupDescription) -> impl for<'py> IntoPyObject<'py, Error = PyE
         group.kind.number(),
         group.coordinator.map(node),
         group.operations,
-    )
-}
-
-fn metadata(told: Metadata) -> impl for<'py> IntoPyObject<'py, Error = PyErr> {
-    let topics: Vec<_> = told
-        .topics
-        .into_iter()
-        .map(|topic| {
-            let partitions: Vec<_> = topic
-                .partitions
-                .into_iter()
-                .map(|one| {
-                    let error = one.error.as_ref().map(failure);
-                    (one.id, one.leader, one.replicas, one.in_sync, error)
-                })
-                .collect();
-            (topic.name, topic.error.as_ref().map(failure), partitions)
-        })
-        .collect();
-    (
-        told.cluster_id,
-        told.controller,
-        told.origin,
-        told.brokers,
-        topics,
     )
 }
 
@@ -654,8 +629,9 @@ impl ConfluentAdmin {
 
     fn metadata<'py>(&self, py: Python<'py>, topic: Option<String>, timeout: f64) -> Object<'py> {
         let (core, timeout) = (self.core(py)?, patience(timeout));
+        let topic = cluster::topic(topic)?;
         let told = blocking(py, move || core.metadata(topic.as_deref(), timeout))?;
-        object(py, metadata(told.map_err(|error| answered(py, &error))?))
+        cluster::metadata(py, &told.map_err(|error| answered(py, &error))?)
     }
 
     fn cluster_id(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<String>> {

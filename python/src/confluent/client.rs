@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString};
 use tidegate::{ClientEvent, Error, TaggedReport, TimestampType};
 
@@ -39,8 +38,6 @@ pub(super) struct Client {
     pub(super) most: usize,
     pub(super) queue_full_timeout: Duration,
     pub(super) closed: AtomicBool,
-    /// What asks for metadata, once somebody wants it.
-    pub(super) admin: PyOnceLock<Py<PyAny>>,
 }
 
 impl Closes for Client {

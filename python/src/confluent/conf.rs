@@ -141,17 +141,6 @@ impl ProducerSettings {
         Ok(())
     }
 
-    /// What any other client of the same cluster needs as well.
-    pub(super) fn reaching(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.config.iter().filter_map(|(name, value)| {
-            let row = properties().iter().find(|row| row.is_named(name))?;
-            let ConfigValue::Text(value) = value else {
-                return None;
-            };
-            (row.scope == Scope::Global).then_some((name, value.as_str()))
-        })
-    }
-
     /// Errors, statistics or log lines are to be told inside of `poll`.
     pub(super) fn wants_events(&self) -> bool {
         self.error_cb.is_some()

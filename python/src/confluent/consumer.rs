@@ -583,11 +583,9 @@ impl Consumer {
     ) -> PyResult<Bound<'py, PyAny>> {
         self.handle()?;
         let timeout = seconds(timeout).unwrap_or(FOR_EVER);
-        let (id, view) = self.ask(py, move |core| {
-            let view = core.cluster(topic.as_deref(), timeout)?;
-            Ok((core.cluster_id(timeout)?, view))
-        })?;
-        cluster::metadata(py, id, &view)
+        let topic = cluster::topic(topic)?;
+        let told = self.ask(py, move |core| core.metadata(topic.as_deref(), timeout))?;
+        cluster::metadata(py, &told)
     }
 
     /// Who this consumer is in its group, as opaque bytes for Producer.send_offsets_to_transaction().

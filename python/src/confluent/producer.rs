@@ -12,13 +12,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use tidegate::{Error, ProducerRecord};
 
 use super::client::{Client, raise};
+use super::cluster;
 use super::conf::ProducerSettings;
 use super::message::{Fields, Message};
 use super::outstanding::{Entry, Outstanding};
@@ -280,7 +279,6 @@ impl Producer {
             most: if most == 0 { usize::MAX } else { most },
             queue_full_timeout: Duration::from_millis(wait_ms),
             closed: AtomicBool::new(false),
-            admin: PyOnceLock::new(),
         });
         remember(Arc::downgrade(&client) as _);
         if self.client.set(Owned::new(client)).is_err() {
@@ -486,23 +484,15 @@ impl Producer {
     fn list_topics<'py>(
         &self,
         py: Python<'py>,
-        topic: Option<&str>,
+        topic: Option<String>,
         timeout: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let client = self.handle(py)?;
-        let admin = client.admin.get_or_try_init(py, || {
-            let reaching = PyDict::new(py);
-            for (name, value) in client.settings.reaching() {
-                reaching.set_item(name, value)?;
-            }
-            let module = py.import("tidegate.confluent.admin")?;
-            module
-                .call_method1("AdminClient", (reaching,))
-                .map(Bound::unbind)
-        })?;
-        admin
-            .bind(py)
-            .call_method1(intern!(py, "list_topics"), (topic, timeout))
+        let topic = cluster::topic(topic)?;
+        let timeout = duration(timeout).unwrap_or(Duration::MAX);
+        let told = self
+            .handle(py)?
+            .wait_for(py, move |core| core.metadata(topic.as_deref(), timeout))?;
+        cluster::metadata(py, &told)
     }
 
     /// The cluster's id.

@@ -4,8 +4,9 @@ use rdkafka::bindings as rd;
 
 use super::super::answer::Answer;
 use super::super::types::{AdminOptions, ConfigEntry, ConfigResource, ConfigResult, ResourceType};
-use super::{Client, Natives, c_text, failed, or_null, read, refused};
+use super::{Client, Natives, c_text, or_null, read, refused};
 use crate::error::{Error, Result};
+use crate::native::failed;
 
 type Op = rd::rd_kafka_admin_op_t;
 type Resources = Natives<rd::rd_kafka_ConfigResource_t>;

@@ -13,8 +13,9 @@ use super::super::types::{
     PartitionOffset,
 };
 use super::topics::{Named, c_texts};
-use super::{Client, Natives, c_text, failed, millis, or_null, read};
+use super::{Client, Natives, c_text, or_null, read};
 use crate::error::{Error, Result};
+use crate::native::{failed, millis};
 
 type Op = rd::rd_kafka_admin_op_t;
 /// Groups, and the errors of brokers that did not tell theirs.

@@ -25,11 +25,10 @@ use super::WHAT;
 use super::answer::{Answer, Giver, pair};
 use super::types::AdminOptions;
 use super::watcher::Watcher;
-use crate::checks;
 
 use crate::config::IsolationLevel;
 use crate::error::{Error, Result};
-use crate::kafka_code;
+use crate::native::millis;
 use crate::sink::Sink;
 use crate::sink::kafka::KafkaSink;
 use crate::token::TokenSource;
@@ -71,7 +70,7 @@ impl Answers {
 /// librdkafka's handle and the requests that are under way.
 pub(super) struct Client {
     answers: Answers,
-    sink: KafkaSink,
+    pub(super) sink: KafkaSink,
     under_way: Mutex<HashMap<usize, Finish>>,
     next: AtomicUsize,
     ending: AtomicBool,
@@ -196,10 +195,6 @@ impl Drop for Options {
         // SAFETY: ours, given back once: here.
         unsafe { rd::rd_kafka_AdminOptions_destroy(self.0) };
     }
-}
-
-fn millis(timeout: Duration) -> c_int {
-    c_int::try_from(checks::millis(timeout)).unwrap_or(c_int::MAX)
 }
 
 impl Options {
@@ -376,14 +371,5 @@ impl<T> Drop for Natives<T> {
             // SAFETY: not NULL, ours, of the kind that `destroy` is for, and given back once.
             unsafe { (self.destroy)(*item) };
         }
-    }
-}
-
-/// What librdkafka says of a code that a call gave.
-fn failed(code: rd::rd_kafka_resp_err_t, doing: &str) -> Error {
-    let code = kafka_code::from_number(code as i32);
-    Error::Kafka {
-        context: format!("{doing}: {}", code.description()),
-        code,
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! The admin client's thread, while an event is alive, and callers with what they were given. Everything is copied.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CString, c_int};
 use std::ptr;
-use std::slice;
 
 use rdkafka::bindings as rd;
 
@@ -15,56 +14,7 @@ use super::super::types::{
 use super::{Natives, c_text};
 use crate::error::{Error, Result};
 use crate::kafka_code;
-
-/// A text; empty for NULL.
-///
-/// # Safety
-///
-/// NULL, or NUL-terminated and alive.
-pub(super) unsafe fn text(text: *const c_char) -> String {
-    // SAFETY: by contract.
-    unsafe { maybe(text) }.unwrap_or_default()
-}
-
-/// A text, or `None` for NULL.
-///
-/// # Safety
-///
-/// As [`text`].
-pub(super) unsafe fn maybe(text: *const c_char) -> Option<String> {
-    if text.is_null() {
-        return None;
-    }
-    // SAFETY: by contract.
-    Some(
-        unsafe { CStr::from_ptr(text) }
-            .to_string_lossy()
-            .into_owned(),
-    )
-}
-
-/// An array of librdkafka's; empty for NULL.
-///
-/// # Safety
-///
-/// NULL, or so many elements that live as long as `'a`.
-pub(super) unsafe fn array<'a, T>(first: *const T, count: usize) -> &'a [T] {
-    if first.is_null() || count == 0 {
-        return &[];
-    }
-    // SAFETY: by contract.
-    unsafe { slice::from_raw_parts(first, count) }
-}
-
-/// As [`array`], with librdkafka's other kind of count.
-///
-/// # Safety
-///
-/// As [`array`].
-pub(super) unsafe fn counted<'a, T>(first: *const T, count: c_int) -> &'a [T] {
-    // SAFETY: by contract.
-    unsafe { array(first, usize::try_from(count).unwrap_or(0)) }
-}
+pub(super) use crate::native::read::{array, counted, maybe, text};
 
 /// An error with librdkafka's own sentence, without the context that other errors of ours have: faces show it as it is.
 pub(super) fn error(code: rd::rd_kafka_resp_err_t, reason: String) -> Option<Error> {

@@ -1,17 +1,16 @@
 //! Requests about topics, partitions and the cluster.
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CString, c_char};
 use std::ptr;
-use std::time::Duration;
 
 use rdkafka::bindings as rd;
 
 use super::super::answer::Answer;
 use super::super::types::{
-    AdminOptions, ClusterDescription, ElectionType, Metadata, NewPartitions, NewTopic, Node,
-    PartitionDescription, PartitionMetadata, PartitionOffset, TopicDescription, TopicMetadata,
+    AdminOptions, ClusterDescription, ElectionType, NewPartitions, NewTopic, Node,
+    PartitionDescription, PartitionOffset, TopicDescription,
 };
-use super::{Client, Natives, c_text, failed, millis, read, sentence};
+use super::{Client, Natives, c_text, read, sentence};
 use crate::error::{Error, Result};
 
 type Op = rd::rd_kafka_admin_op_t;
@@ -324,60 +323,6 @@ impl Client {
             },
         )
     }
-
-    /// What the brokers tell every client; waits.
-    pub(in super::super) fn metadata(
-        &self,
-        topic: Option<&str>,
-        timeout: Duration,
-    ) -> Result<Metadata> {
-        let rk = self.handle();
-        let name = topic.map(|name| c_text("topic", name)).transpose()?;
-        let mut metadata = ptr::null();
-        // SAFETY: the handle and the text are alive; the topic's handle is given back; what comes back is ours.
-        let code = unsafe {
-            let only = name.as_ref().map_or(ptr::null_mut(), |name| {
-                rd::rd_kafka_topic_new(rk, name.as_ptr(), ptr::null_mut())
-            });
-            if only.is_null() && name.is_some() {
-                return Err(failed(
-                    rd::rd_kafka_last_error(),
-                    "Unable to create topic object",
-                ));
-            }
-            let all = c_int::from(only.is_null());
-            let code = rd::rd_kafka_metadata(rk, all, only, &raw mut metadata, millis(timeout));
-            if !only.is_null() {
-                rd::rd_kafka_topic_destroy(only);
-            }
-            code
-        };
-        if code != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(failed(code, "Failed to get metadata"));
-        }
-        // SAFETY: ours until it is given back, below; the other calls answer from what is known now.
-        unsafe {
-            let mut told = tell(&*metadata);
-            rd::rd_kafka_metadata_destroy(metadata);
-            told.controller = rd::rd_kafka_controllerid(rk, 0);
-            told.cluster_id = self.known_cluster_id(Duration::ZERO);
-            Ok(told)
-        }
-    }
-
-    /// The cluster's id; waits for it.
-    pub(in super::super) fn known_cluster_id(&self, timeout: Duration) -> Option<String> {
-        let rk = self.handle();
-        // SAFETY: the handle lives; the text is ours and given back.
-        unsafe {
-            let id = rd::rd_kafka_clusterid(rk, millis(timeout));
-            let text = read::maybe(id);
-            if !id.is_null() {
-                rd::rd_kafka_mem_free(rk, id.cast());
-            }
-            text
-        }
-    }
 }
 
 /// Texts that live until the call is made.
@@ -466,44 +411,5 @@ unsafe fn described_topics(event: RawEvent) -> Named<TopicDescription> {
             (name, Ok(description))
         };
         read::array(topics, count).iter().map(topic).collect()
-    }
-}
-
-/// # Safety
-///
-/// Alive.
-unsafe fn tell(metadata: &rd::rd_kafka_metadata) -> Metadata {
-    // SAFETY: by contract; every array is as long as it says.
-    unsafe {
-        let partition = |native: &rd::rd_kafka_metadata_partition| PartitionMetadata {
-            id: native.id,
-            leader: native.leader,
-            replicas: read::counted(native.replicas, native.replica_cnt).to_vec(),
-            in_sync: read::counted(native.isrs, native.isr_cnt).to_vec(),
-            error: read::error(native.err, String::new()),
-        };
-        let topic = |native: &rd::rd_kafka_metadata_topic| TopicMetadata {
-            name: read::text(native.topic),
-            error: read::error(native.err, String::new()),
-            partitions: read::counted(native.partitions, native.partition_cnt)
-                .iter()
-                .map(partition)
-                .collect(),
-        };
-        let brokers = read::counted(metadata.brokers, metadata.broker_cnt);
-        let topics = read::counted(metadata.topics, metadata.topic_cnt);
-        Metadata {
-            cluster_id: None,
-            controller: -1,
-            origin: (
-                metadata.orig_broker_id,
-                read::text(metadata.orig_broker_name),
-            ),
-            brokers: brokers
-                .iter()
-                .map(|b| (b.id, read::text(b.host), b.port))
-                .collect(),
-            topics: topics.iter().map(topic).collect(),
-        }
     }
 }

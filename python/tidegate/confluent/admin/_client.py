@@ -259,17 +259,8 @@ class AdminClient(Handle):
         Raises:
             KafkaException: no broker answered in time.
         """
-        told = self._native.metadata(_maybe(topic), _waiting(timeout))
-        cluster = ClusterMetadata()
-        cluster.cluster_id, cluster.controller_id, (cluster.orig_broker_id, cluster.orig_broker_name), brokers, topics = told
-        cluster.brokers = {broker[0]: _broker(broker) for broker in brokers}
-        for name, error, partitions in topics:
-            one = cluster.topics[name] = TopicMetadata()
-            one.topic, one.error = name, failure(error)
-            for number, leader, replicas, isrs, wrong in partitions:
-                part = one.partitions[number] = PartitionMetadata()
-                part.id, part.leader, part.replicas, part.isrs, part.error = number, leader, replicas, isrs, failure(wrong)
-        return cluster
+        told: ClusterMetadata = self._native.metadata(_maybe(topic), _waiting(timeout))
+        return told
 
     def list_groups(self, group: str | None = None, timeout: float = -1) -> list[GroupMetadata]:
         """Groups of every protocol type, one or all; waits up to `timeout` seconds, -1 for ever."""
