@@ -14,6 +14,7 @@ use futures_channel::oneshot;
 use crate::checks::{self, ForkGuard};
 use crate::clock::SystemClock;
 use crate::config::{Config, ProducerConfig};
+use crate::consumer::{Consumer, Follower};
 use crate::error::{Error, Result};
 use crate::log::{self, Level, TIDEGATE};
 use crate::metadata::Metadata;
@@ -99,6 +100,13 @@ struct Handle {
     transaction: Transaction,
 }
 
+impl Follower for Handle {
+    fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {
+        self.engine.check()?;
+        self.engine.sink()?.set_sasl_credentials(username, password)
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         // In a forked child there is no thread to end and nothing that could be waited for.
@@ -176,6 +184,14 @@ impl Producer {
     }
 
     /// True when both are handles of one producer.
+    /// One that signs in as `consumer` does, also when that is told other credentials.
+    pub(crate) fn beside(consumer: &Consumer, config: &Config) -> Result<Producer> {
+        let producer = Producer::new(config)?;
+        let handle = Arc::downgrade(&producer.handle);
+        consumer.is_followed_by(handle)?;
+        Ok(producer)
+    }
+
     pub(crate) fn is_same(&self, other: &Producer) -> bool {
         Arc::ptr_eq(&self.handle, &other.handle)
     }
@@ -371,10 +387,7 @@ impl Producer {
     /// # Errors
     /// [`Error::Argument`] for a NUL character; [`Error::Closed`]; [`Error::Forked`].
     pub fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {
-        self.engine().check()?;
-        self.engine()
-            .sink()?
-            .set_sasl_credentials(username, password)
+        Follower::set_sasl_credentials(&*self.handle, username, password)
     }
 
     /// The numbers so far; also of a closed producer.

@@ -292,3 +292,33 @@ def test_programs_for_the_original_bring_their_own_tokens(cluster: KafkaCluster,
         assert time.monotonic() < deadline, "no record comes"
         message = consumer.poll(1)
     consumer.close()
+
+
+@pytest.mark.parametrize("when", ["before processing", "while it runs"])
+def test_dead_letters_go_out_with_the_credentials_of_their_consumer(cluster: KafkaCluster, fresh_group: str, when: str) -> None:
+    """The producer of dead letters is made with the configuration, whose password is old."""
+    letters = f"{fresh_group}-letters"
+    with tidegate.Admin({"bootstrap.servers": cluster.reader_servers}) as admin:
+        assert admin.create_topics({letters: 1, fresh_group: 1}, timeout=30)[letters] is None
+    with tidegate.Producer({"bootstrap.servers": cluster.reader_servers}) as producer:
+        producer.send(fresh_group, b"bad")
+    reader = {**scram(cluster, "an old one"), "group.id": fresh_group, "auto.offset.reset": "earliest"}
+    consumer = tidegate.Consumer(reader, topics=[fresh_group])
+
+    def fail(record: tidegate.Record) -> None:
+        raise ValueError("not this one")
+
+    def change() -> None:
+        consumer.set_sasl_credentials(SASL_USER, SASL_PASSWORD)
+
+    if when == "before processing":
+        change()
+    processing = consumer.process(fail, dead_letter_topic=letters)
+    if when != "before processing":
+        change()
+    deadline = time.monotonic() + 60
+    while processing.ledger()["dead_lettered"] == 0:
+        assert time.monotonic() < deadline, "no letter was confirmed"
+        time.sleep(0.01)
+    processing.stop(drain=10)
+    consumer.close()

@@ -4,6 +4,7 @@
 //! what is in the application's hands. Rebalance callbacks run here, on the thread that polls.
 
 mod close;
+mod credentials;
 mod details;
 mod hand;
 mod listener;
@@ -26,6 +27,7 @@ use crate::batch::RecordBatch;
 use crate::checks::{ForkGuard, millis};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, IsolationLevel};
+use crate::consumer::credentials::Credentials;
 use crate::consumer::hand::Hand;
 use crate::consumer::notices::Notices;
 use crate::error::{Error, Result};
@@ -40,6 +42,7 @@ use crate::source::kafka::{self, Client, KafkaSource};
 use crate::stats::ConsumerStats;
 use crate::tracker::PartitionCell;
 
+pub(crate) use crate::consumer::credentials::Follower;
 pub use crate::consumer::listener::RebalanceListener;
 
 /// The word for this handle in errors.
@@ -129,6 +132,7 @@ pub struct Consumer {
     read_committed: bool,
     /// How to reach the cluster, for a producer beside this consumer.
     reaching: Config,
+    credentials: Mutex<Credentials>,
     fork: ForkGuard,
     closed: Mutex<bool>,
     /// Callbacks of the application that run: what they call is answered while the consumer closes as well.
@@ -232,6 +236,7 @@ impl Consumer {
             auto_commit,
             read_committed: true,
             reaching: Config::new(),
+            credentials: Mutex::default(),
             fork: ForkGuard::new(),
             closed: Mutex::new(false),
             telling: AtomicUsize::new(0),
@@ -559,19 +564,6 @@ impl Consumer {
     #[must_use]
     pub fn librdkafka_stats(&self) -> Option<String> {
         self.shared.librdkafka_stats.lock().clone()
-    }
-
-    /// Replaces user name and password of SASL PLAIN or SCRAM, for the next connections; those that are up stay as they are.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Argument`] for a NUL character, [`Error::Closed`], [`Error::Forked`].
-    pub fn set_sasl_credentials(&self, username: &str, password: &str) -> Result<()> {
-        self.open()?;
-        match self.client.upgrade() {
-            Some(client) => kafka::set_sasl_credentials(&client, username, password),
-            None => Err(Error::Closed { what: WHAT }),
-        }
     }
 
     pub(crate) fn shared(&self) -> &Shared {

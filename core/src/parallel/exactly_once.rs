@@ -55,7 +55,7 @@ impl ExactlyOnce {
             // What is refused is refused by the broker, which has the last word.
             .with("message.max.bytes", 1_000_000_000);
         let exactly_once = ExactlyOnce {
-            producer: Producer::new(&config)?,
+            producer: Producer::beside(consumer, &config)?,
             topic: topic.to_string(),
             interval: Duration::from_millis(100),
             max_records: 10_000,

@@ -102,7 +102,7 @@ impl OnFailure {
             // What was consumed may be larger than a producer's default limit; the broker has the last word.
             .with("message.max.bytes", 1_000_000_000);
         Ok(OnFailure::DeadLetter {
-            producer: Producer::new(&config)?,
+            producer: Producer::beside(consumer, &config)?,
             topic: topic.to_string(),
         })
     }
