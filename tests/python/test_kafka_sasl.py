@@ -214,7 +214,8 @@ def test_credentials_change_while_a_client_runs(cluster: KafkaCluster, fresh_gro
             pytest.fail("nothing came")
 
 
-both_packages = pytest.mark.parametrize("package", [confluent_kafka, tidegate.confluent], ids=["the original", "tidegate.confluent"])
+PACKAGES = [confluent_kafka, tidegate.confluent]
+both_packages = pytest.mark.parametrize("package", PACKAGES, ids=["the original", "tidegate.confluent"])
 
 
 def scram(cluster: KafkaCluster, password: str) -> dict[str, Any]:
