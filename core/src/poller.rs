@@ -10,7 +10,9 @@
 
 mod by_hand;
 mod close;
+mod commands;
 mod driver;
+mod events;
 mod progress;
 mod seek;
 mod transactional;
@@ -22,22 +24,21 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 pub(crate) use by_hand::Change;
+pub(crate) use commands::Command;
 pub(crate) use driver::Driver;
 
 use crate::assignment::Assignment;
 use crate::batch::BatchData;
 use crate::clock::Clock;
-use crate::commit::{Asker, AwaitedCommit, CommitReply, Committer};
+use crate::commit::{Asker, AwaitedCommit, Committer};
 use crate::error::{Error, Result};
-use crate::kafka_code;
 use crate::log;
-use crate::notice::Notice;
 use crate::partition::{Offset, TopicPartition};
 use crate::queue::Gate;
 use crate::rebalance::Phase;
-use crate::shared::{AppEvent, Shared};
+use crate::shared::Shared;
 use crate::source::{CommitOffset, FillLimit, Protocol, RequestId, Source, SourceEvent};
-use crate::tracker::{CellState, PartitionCell, UNKNOWN};
+use crate::tracker::{PartitionCell, UNKNOWN};
 
 /// librdkafka must see its queues served at least this often, and the application's progress is sampled as often.
 const LONGEST_PARK_US: u64 = 500_000;
@@ -51,8 +52,6 @@ const FILLS_PER_STEP: usize = 16;
 pub(crate) const BATCH_RECORDS: usize = 4096;
 /// After an assignment that could not be fetched the group is joined again so much later.
 const REJOIN_US: u64 = 1_000_000;
-/// librdkafka's `_NO_OFFSET`.
-const NO_OFFSET: i32 = -168;
 
 /// What the poller needs to know of the configuration.
 #[derive(Debug, Clone)]
@@ -62,52 +61,6 @@ pub(crate) struct Settings {
     pub(crate) max_poll_interval_us: u64,
     pub(crate) drain_us: u64,
     pub(crate) batch_bytes: usize,
-}
-
-/// What the faces ask of the poller.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Subscribe {
-        topics: Vec<String>,
-        listening: bool,
-        reply: Sender<Result<()>>,
-    },
-    Unsubscribe {
-        reply: Sender<Result<()>>,
-    },
-    Assign {
-        partitions: Vec<(TopicPartition, Offset)>,
-        reply: Sender<Result<()>>,
-    },
-    /// As `Assign`, also while subscribed.
-    Reassign {
-        change: Change,
-        partitions: Vec<(TopicPartition, Offset)>,
-        reply: Sender<Result<()>>,
-    },
-    Seek {
-        partition: TopicPartition,
-        to: Offset,
-        reply: Sender<Result<()>>,
-    },
-    SetPaused {
-        partitions: Vec<TopicPartition>,
-        paused: bool,
-        reply: Sender<Result<()>>,
-    },
-    /// `None`: everything finished.
-    Commit {
-        offsets: Option<Vec<CommitOffset>>,
-        reply: Option<CommitReply>,
-    },
-    /// Answered when no commit is on its way.
-    AwaitCommits {
-        reply: Sender<Result<()>>,
-    },
-    Close {
-        deadline_us: u64,
-        reply: Sender<Result<()>>,
-    },
 }
 
 /// What the thread does after a step.
@@ -276,221 +229,6 @@ impl<S: Source> Poller<S> {
 
     pub(crate) fn is_closing(&self) -> bool {
         !matches!(self.closing, Closing::No)
-    }
-
-    fn command(&mut self, command: Command, now_us: u64) {
-        // A reply that nobody waits for any more is nobody's loss.
-        match command {
-            Command::Subscribe {
-                topics,
-                listening,
-                reply,
-            } => {
-                let result = self.refuse_when_closing().and_then(|()| {
-                    self.listening = listening;
-                    self.source.subscribe(&topics)
-                });
-                if result.is_ok() {
-                    self.topics = topics;
-                    self.evicted = false;
-                    self.rejoin_us = None;
-                    self.progress_us = now_us;
-                }
-                let _ = reply.send(result);
-            }
-            Command::Unsubscribe { reply } => {
-                let was_subscribed = !self.topics.is_empty();
-                self.topics.clear();
-                self.evicted = false;
-                self.rejoin_us = None;
-                self.answer_pending_assign(now_us);
-                self.hurry_drain();
-                if was_subscribed {
-                    // The revoke comes later; nothing of the subscription is handed out in between.
-                    for cell in self.assignment.cells() {
-                        cell.advance_state(CellState::Revoking);
-                    }
-                }
-                self.source.unsubscribe();
-                let _ = reply.send(Ok(()));
-            }
-            Command::Assign { partitions, reply } => {
-                let result = self
-                    .refuse_when_closing()
-                    .and_then(|()| self.assign_by_hand(&partitions, now_us));
-                let _ = reply.send(result);
-            }
-            Command::Reassign {
-                change,
-                partitions,
-                reply,
-            } => {
-                let result = self
-                    .refuse_when_closing()
-                    .and_then(|()| self.reassign(change, &partitions, now_us));
-                let _ = reply.send(result);
-            }
-            Command::Seek {
-                partition,
-                to,
-                reply,
-            } => self.seek(&partition, to, reply, now_us),
-            Command::SetPaused {
-                partitions,
-                paused,
-                reply,
-            } => {
-                let _ = reply.send(self.set_paused(&partitions, paused));
-            }
-            Command::Commit { offsets, reply } => {
-                let offsets = offsets.unwrap_or_else(|| self.uncommitted(None));
-                if offsets.is_empty() && reply.is_none() && self.shared.options.commits {
-                    let nothing = Notice::Committed {
-                        error: Some(kafka_code::from_number(NO_OFFSET)),
-                        offsets: Vec::new(),
-                    };
-                    self.shared.tell(AppEvent::Notice(nothing));
-                }
-                let id = self.request();
-                let asker = Asker::Application(reply);
-                self.committer
-                    .send(&mut self.source, id, offsets, asker, now_us);
-            }
-            Command::AwaitCommits { reply } => self.idle_replies.push(reply),
-            Command::Close { deadline_us, reply } => {
-                self.close_replies.push((deadline_us, reply));
-                self.begin_close(now_us);
-            }
-        }
-    }
-
-    fn refuse_when_closing(&self) -> Result<()> {
-        if self.is_closing() {
-            return Err(Error::Closed { what: "consumer" });
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, event: SourceEvent, now_us: u64) {
-        match event {
-            SourceEvent::Assign { protocol, .. } => {
-                self.protocol = Some(protocol);
-                self.waiting.push_back(event);
-            }
-            SourceEvent::Revoke {
-                ref partitions,
-                lost,
-                protocol,
-            } => {
-                self.protocol = Some(protocol);
-                self.drop_start_wait();
-                if lost {
-                    // Whatever is under way for them must neither hand out nor commit any more.
-                    self.assignment.advance(partitions, CellState::Closed);
-                    self.drop_drain();
-                } else {
-                    // At once, also when another rebalance is still being answered.
-                    self.assignment.advance(partitions, CellState::Revoking);
-                }
-                self.waiting.push_back(event);
-            }
-            SourceEvent::Starts { id, starts, error } => {
-                self.starts_found(id, starts, error, now_us)
-            }
-            SourceEvent::Committed {
-                id,
-                result,
-                partitions,
-            } => {
-                let outcome =
-                    self.committer
-                        .answered(&mut self.assignment, id, result, &partitions, now_us);
-                if let Some(outcome) = outcome {
-                    let stats = &self.shared.stats;
-                    match outcome.error {
-                        None => stats.commits_ok.add(1),
-                        Some(_) => stats.commits_failed.add(1),
-                    }
-                    stats.commit_latency_us.record(outcome.latency_us);
-                    if self.shared.options.commits && !outcome.offsets.is_empty() {
-                        self.shared.tell(AppEvent::Notice(Notice::Committed {
-                            error: outcome.error.as_ref().and_then(Error::kafka_code),
-                            offsets: outcome.offsets,
-                        }));
-                    }
-                    if let (Some(error), true) = (outcome.error, outcome.unattended) {
-                        log::warn(format_args!(
-                            "a commit failed and will be repeated with the next one: {error}"
-                        ));
-                    }
-                }
-            }
-            SourceEvent::PartitionEof {
-                topic_partition,
-                offset,
-                reason,
-            } => {
-                // What the source gave before it is in the gate already.
-                let cell = self.assignment.get(&topic_partition).map(Arc::clone);
-                let after = cell.as_ref().map_or(UNKNOWN, |cell| cell.fetched());
-                self.shared.tell(AppEvent::PartitionEof {
-                    cell,
-                    topic_partition,
-                    offset,
-                    after,
-                    reason,
-                });
-            }
-            SourceEvent::Error(error) => self.shared.source_error(error),
-            SourceEvent::PartitionError {
-                topic_partition,
-                error,
-            } => self.shared.error_of(Some(topic_partition), error),
-            SourceEvent::Statistics(json) => {
-                if self.shared.options.statistics {
-                    let notice = Notice::Statistics(json.clone());
-                    self.shared.tell(AppEvent::Notice(notice));
-                }
-                *self.shared.librdkafka_stats.lock() = Some(json);
-            }
-            SourceEvent::Throttle {
-                broker,
-                broker_id,
-                throttle_ms,
-            } => self.shared.tell(AppEvent::Notice(Notice::Throttle {
-                broker,
-                broker_id,
-                throttle_ms,
-            })),
-            SourceEvent::Log {
-                level,
-                facility,
-                message,
-            } => self.shared.tell(AppEvent::Notice(Notice::Log {
-                level,
-                facility,
-                message,
-            })),
-        }
-    }
-
-    fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<()> {
-        if let Some(unknown) = partitions
-            .iter()
-            .find(|partition| self.assignment.get(partition).is_none())
-        {
-            return Err(not_assigned(unknown));
-        }
-        // The flag first: what is queued already must not be handed out after this call.
-        for cell in partitions.iter().filter_map(|p| self.assignment.get(p)) {
-            cell.set_paused(paused);
-        }
-        let result = self.source.set_paused(partitions, paused);
-        if !paused {
-            // Whatever the source says: the flags are down, so what was kept back is to be handed out.
-            self.shared.tell(AppEvent::Resumed);
-        }
-        result
     }
 
     pub(crate) fn publish_assignment(&self) {
@@ -672,13 +410,6 @@ pub(crate) fn known_start(offset: Offset) -> i64 {
     match offset {
         Offset::At(offset) => offset,
         Offset::Beginning | Offset::End | Offset::Stored | Offset::Tail(_) => UNKNOWN,
-    }
-}
-
-fn not_assigned(partition: &TopicPartition) -> Error {
-    Error::NotAssigned {
-        topic: partition.topic.to_string(),
-        partition: partition.partition,
     }
 }
 

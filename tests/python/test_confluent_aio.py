@@ -6,9 +6,11 @@ import asyncio
 import time
 from typing import Any
 
+import confluent_kafka.aio
 import pytest
 
 import tidegate
+import tidegate.confluent.aio
 from tidegate.confluent import KafkaException
 from tidegate.confluent.aio import AIOConsumer, AIOProducer
 
@@ -67,6 +69,100 @@ def test_a_full_queue_is_waited_for() -> None:
             await producer.flush()
             messages = await asyncio.wait_for(asyncio.gather(*futures), WAIT_S)
             assert [message.value() for message in messages] == [str(number).encode() for number in range(100)]
+
+    with tidegate.EmbeddedBroker({"t": 1}) as broker:
+        asyncio.run(program(broker.bootstrap_servers))
+
+
+NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "message.timeout.ms": 2000}
+
+
+@pytest.mark.parametrize("how", ["flush", "timer", "batch"])
+def test_a_record_of_a_wrong_type_fails_alone(how: str) -> None:
+    """Those beside it, of its topic and of others, are delivered, also by a flush that follows."""
+
+    async def program(servers: str) -> None:
+        buffer_timeout = 0.5 if how == "timer" else 0.0
+        batch_size = 4 if how == "batch" else 1000
+        producer = AIOProducer({"bootstrap.servers": servers}, batch_size=batch_size, buffer_timeout=buffer_timeout)
+        wrong = await producer.produce("t", 12345)
+        good = [await producer.produce("t", "same topic"), await producer.produce("u", "other topic")]
+        if how == "batch":
+            with pytest.raises(TypeError):
+                await producer.produce("u", "the fourth")
+        elif how == "flush":
+            with pytest.raises(TypeError):
+                await producer.flush()
+        assert [one.value() for one in await asyncio.wait_for(asyncio.gather(*good), WAIT_S)] == [b"same topic", b"other topic"]
+        with pytest.raises(TypeError, match="must be bytes or str"):
+            await asyncio.wait_for(wrong, WAIT_S)
+        assert await producer.flush() == 0 and len(producer) == 0
+        wrong = await producer.produce("t", "v", partition="first")
+        good = [await producer.produce("t", "at last")]
+        with pytest.raises(TypeError):
+            await producer.close()  # comes before the timer
+        assert isinstance(wrong.exception(), TypeError) and good[0].result().value() == b"at last"
+
+    with tidegate.EmbeddedBroker({"t": 1, "u": 1}) as broker:
+        asyncio.run(program(broker.bootstrap_servers))
+
+
+def test_a_cancelled_wait_for_room_loses_nothing() -> None:
+    """Where nothing can be delivered each future says so, in time."""
+
+    async def program() -> None:
+        producer = AIOProducer({**NOWHERE, "queue.buffering.max.messages": 2}, buffer_timeout=0)
+        futures = [await producer.produce("t", str(number)) for number in range(6)]
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(producer.flush(), 0.3)
+        assert len(producer) == 6
+        assert await producer.flush(0.1) == 6
+        assert await producer.flush() == 0
+        outcome = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), WAIT_S)
+        assert [error.args[0].name() for error in outcome] == ["_MSG_TIMED_OUT"] * 6
+        await producer.close()
+
+    asyncio.run(program())
+
+
+def test_a_full_queue_keeps_the_order() -> None:
+    """A timer that waits for room is not overtaken."""
+
+    async def program(servers: str) -> None:
+        conf: dict[str, Any] = {"bootstrap.servers": servers, "queue.buffering.max.messages": 10}
+        async with AIOProducer(conf, batch_size=40, buffer_timeout=0.005) as producer:
+            futures = []
+            for number in range(400):
+                futures.append(await producer.produce("t", str(number)))
+                if number % 30 == 0:
+                    await asyncio.sleep(0.01)
+            await producer.flush()
+            assert all(future.done() for future in futures)
+            assert [future.result().offset() for future in futures] == list(range(400))
+
+    with tidegate.EmbeddedBroker({"t": 1}) as broker:
+        asyncio.run(program(broker.bootstrap_servers))
+
+
+@pytest.mark.parametrize("is_transaction", [False, True])
+def test_a_flush_and_a_commit_wait_for_what_a_timer_waits_with(is_transaction: bool) -> None:
+    async def program(servers: str) -> None:
+        conf: dict[str, Any] = {"bootstrap.servers": servers, "queue.buffering.max.messages": 2, "linger.ms": 50}
+        if is_transaction:
+            conf["transactional.id"] = "one"
+        producer = AIOProducer(conf, buffer_timeout=0.005)
+        if is_transaction:
+            await producer.init_transactions()
+            await producer.begin_transaction()
+        futures = [await producer.produce("t", str(number)) for number in range(20)]
+        while len(producer._producer) == 0:
+            await asyncio.sleep(0.001)  # the timer's task waits for room now
+        if is_transaction:
+            await producer.commit_transaction()
+        else:
+            assert await producer.flush() == 0
+        assert [future.result().value() for future in futures] == [str(number).encode() for number in range(20)]
+        await producer.close()
 
     with tidegate.EmbeddedBroker({"t": 1}) as broker:
         asyncio.run(program(broker.bootstrap_servers))
@@ -170,3 +266,37 @@ def test_a_message_that_nobody_awaits_any_more_is_not_committed_by_closing() -> 
 
     with tidegate.EmbeddedBroker({"t": 1}) as broker:
         asyncio.run(program(broker, filled(broker, 1)))
+
+
+@pytest.mark.parametrize("package", [confluent_kafka.aio, tidegate.confluent.aio], ids=["the original", "tidegate.confluent"])
+def test_nothing_is_given_at_once_and_a_wrong_timeout_is_refused(package: Any) -> None:
+    async def program(conf: dict[str, Any]) -> None:
+        consumer = package.AIOConsumer(conf)
+        await consumer.subscribe(["t"])
+        assert await consumer.consume(0, WAIT_S) == []
+        assert await consumer.consume(num_messages=0) == []
+        for wrong in (None, "x"):
+            with pytest.raises(TypeError):
+                await consumer.poll(wrong)
+            with pytest.raises(TypeError):
+                await consumer.consume(1, wrong)
+        await consumer.close()
+
+    with tidegate.EmbeddedBroker({"t": 1}) as broker:
+        conf = {"bootstrap.servers": broker.bootstrap_servers, "group.id": "nothing"}
+        asyncio.run(asyncio.wait_for(program(conf), WAIT_S))
+
+
+@pytest.mark.parametrize(("call", "nothing"), [("poll", None), ("consume", [])])
+def test_a_wait_that_close_ends_gives_nothing(call: str, nothing: Any) -> None:
+    async def program(conf: dict[str, Any]) -> None:
+        consumer = AIOConsumer(conf)
+        await consumer.subscribe(["t"])
+        waiting = asyncio.ensure_future(consumer.poll(WAIT_S) if call == "poll" else consumer.consume(5, WAIT_S))
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+        _, given = await asyncio.gather(consumer.close(), waiting)
+        assert given == nothing and time.monotonic() - began < WAIT_S / 2
+
+    with tidegate.EmbeddedBroker({"t": 1}) as broker:
+        asyncio.run(program({"bootstrap.servers": broker.bootstrap_servers, "group.id": "closing"}))

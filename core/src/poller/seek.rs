@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use super::{Poller, is_state_error, known_start, not_assigned};
+use super::commands::not_assigned;
+use super::{Poller, is_state_error, known_start};
 use crate::error::Result;
 use crate::log;
 use crate::partition::{Offset, TopicPartition};

@@ -17,9 +17,11 @@ mod choice;
 mod lane;
 mod protocol;
 mod records;
+mod reporting;
 mod route;
 mod settings;
 mod topic;
+mod way_back;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,8 +30,7 @@ use std::sync::mpsc;
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{Refused, Report, Reports, TAGGED, TaggedReport};
-use crate::batch::TimestampType;
+use super::{Refused, Reports};
 use crate::error::KafkaCode;
 use crate::events::ClientEvent;
 use crate::log::{self, Level};
@@ -39,6 +40,7 @@ pub(crate) use account::Call;
 use account::{Account, Done, Fate};
 use lane::Lane;
 use records::Batch;
+use reporting::report_failed;
 pub(crate) use route::Route;
 pub(crate) use settings::Settings;
 pub(crate) use topic::{Appended, Book, Now, Row};
@@ -48,13 +50,8 @@ use super::Token;
 
 /// A topic that could not be sent to directly, or went back, is not looked at again before.
 const AGAIN_US: u64 = 5_000_000;
-/// Librdkafka takes so many records of a topic that returns before its reports are looked at again.
-const BACK_AT_ONCE: usize = 2000;
 /// How often librdkafka is asked to send at once what it still has.
 const HURRY_EVERY_US: u64 = 10_000;
-
-/// Of a record that was not delivered, as librdkafka has it.
-const NO_OFFSET: i64 = -1001;
 
 /// Librdkafka's side of a producer.
 pub(crate) trait Native {
@@ -462,176 +459,6 @@ impl Direct {
             }
         }
     }
-
-    /// Gives a topic's records to librdkafka, in order, as many as it takes; true when that was all, and the topic is its again.
-    fn hand_back(
-        &self,
-        route: &Route,
-        book: &Arc<Book>,
-        going_back: &mut Option<(usize, Batch, u32, usize)>,
-        native: &dyn Native,
-        given_up: &mut GivenUp,
-    ) -> bool {
-        // A batch behind one that failed may still be confirmed.
-        if !book.is_quiet() {
-            return false;
-        }
-        let mut left = BACK_AT_ONCE;
-        loop {
-            let (index, batch, from, at) = match going_back.take() {
-                Some(under_way) => under_way,
-                None => {
-                    let mut parts = 0..book.partitions();
-                    let next = parts.find_map(|index| Some((index, book.take_back(index)?, 0, 0)));
-                    match next {
-                        Some(next) => next,
-                        None => break,
-                    }
-                }
-            };
-            let partition = i32::try_from(index).unwrap_or(-1);
-            let mut records = batch.records(from, at);
-            let (mut taken, mut taken_at) = (from, at);
-            let mut is_full = false;
-            while let Some(record) = records.next() {
-                match native.enqueue(&record.to_send(book.name(), partition), record.token) {
-                    Ok(()) => {}
-                    Err(Refused::Full) => {
-                        is_full = true;
-                        break;
-                    }
-                    Err(Refused::Failed(error)) => {
-                        let code = error
-                            .kafka_code()
-                            .unwrap_or_else(|| crate::kafka_code::from_number(-1));
-                        given_up.push((book.name().into(), partition, record.token, code));
-                    }
-                }
-                taken += 1;
-                taken_at = records.at();
-                left = left.saturating_sub(1);
-            }
-            if is_full {
-                *going_back = Some((index, batch, taken, taken_at));
-                return false;
-            }
-            self.account
-                .remove(batch.count as usize, batch.payload_bytes);
-            self.account.give_back(batch.bytes);
-            if left == 0 {
-                return false;
-            }
-        }
-        if !route.close(|| book.is_empty()) {
-            return false;
-        }
-        for lane in &*self.lanes.lock() {
-            lane.forget(book);
-        }
-        self.books.lock().retain(|other| !Arc::ptr_eq(other, book));
-        true
-    }
-
-    /// Tells what became of a batch's records.
-    fn report(&self, done: Done, reports: &dyn Reports) {
-        let Done {
-            at_us,
-            book,
-            index,
-            batch,
-            fate,
-        } = done;
-        let partition = i32::try_from(index).unwrap_or(-1);
-        let (records, bytes) = (batch.count as usize, batch.payload_bytes);
-        match fate {
-            Fate::Delivered {
-                base_offset,
-                log_append_time_ms,
-            } => {
-                let mut tagged = Vec::with_capacity(match batch.marks.first() {
-                    Some(mark) if mark.token & TAGGED != 0 => batch.marks.len(),
-                    _ => 0,
-                });
-                let is_brokers = log_append_time_ms >= 0;
-                for mark in &batch.marks {
-                    let offset = base_offset.saturating_add(i64::from(mark.index));
-                    let timestamp_ms = match is_brokers {
-                        true => Some(log_append_time_ms),
-                        false => Some(mark.timestamp_ms),
-                    };
-                    if mark.token & TAGGED == 0 {
-                        reports.report(&Report {
-                            token: mark.token,
-                            topic: book.name(),
-                            partition,
-                            offset,
-                            timestamp_ms,
-                            outcome: Ok(()),
-                        });
-                        continue;
-                    }
-                    let sent_us = batch.began_us + u64::from(mark.after_us);
-                    tagged.push(TaggedReport {
-                        tag: mark.token & !TAGGED,
-                        partition,
-                        offset,
-                        timestamp_ms,
-                        timestamp_type: match is_brokers {
-                            true => TimestampType::LogAppendTime,
-                            false => TimestampType::CreateTime,
-                        },
-                        latency_us: i64::try_from(at_us.saturating_sub(sent_us)).unwrap_or(-1),
-                        leader_epoch: book.leader_epoch(index),
-                        outcome: Ok(()),
-                    });
-                }
-                let plain = records - batch.marks.len();
-                if plain > 0 {
-                    reports.delivered(plain as u64);
-                }
-                if !tagged.is_empty() {
-                    reports.tagged(&mut tagged);
-                }
-            }
-            Fate::GivenUp(code) => {
-                for record in batch.records(0, 0) {
-                    report_failed(reports, book.name(), partition, record.token, code);
-                }
-            }
-        }
-        self.account.remove(records, bytes);
-        self.account.give_back(batch.bytes);
-    }
-}
-
-fn report_failed(
-    reports: &dyn Reports,
-    topic: &str,
-    partition: i32,
-    token: Token,
-    code: KafkaCode,
-) {
-    if token & TAGGED != 0 {
-        reports.tagged(&mut vec![TaggedReport {
-            tag: token & !TAGGED,
-            partition,
-            offset: NO_OFFSET,
-            timestamp_ms: None,
-            timestamp_type: TimestampType::NotAvailable,
-            latency_us: -1,
-            leader_epoch: -1,
-            outcome: Err(code),
-        }]);
-        return;
-    }
-    reports.report(&Report {
-        token,
-        topic,
-        partition,
-        offset: NO_OFFSET,
-        timestamp_ms: None,
-        outcome: Err(code),
-    });
 }
 
 impl Drop for Direct {

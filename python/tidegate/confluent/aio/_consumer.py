@@ -28,6 +28,13 @@ AT_ONCE = 64
 """So many messages in a row are handed over without giving the loop to others."""
 
 
+def _seconds(timeout: Any) -> float:
+    """A timeout as a number; a TypeError for what is none."""
+    if not hasattr(type(timeout), "__float__") and not hasattr(type(timeout), "__index__"):
+        raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
+    return float(timeout)
+
+
 class AIOConsumer:
     """A Consumer for asyncio. Made and used on one event loop.
 
@@ -51,6 +58,7 @@ class AIOConsumer:
         self._consumer = _core._ConfluentConsumer(conf)
         self._owns_executor = executor is None
         self.executor = executor or concurrent.futures.ThreadPoolExecutor(max_workers=max_workers)
+        self._is_closing = False
         self._is_closed = False
         self._callbacks = 0
         self._giving_back: asyncio.Future[None] | None = None
@@ -83,8 +91,11 @@ class AIOConsumer:
             await asyncio.shield(self._giving_back)
         return await _common.in_thread(self.executor, call, *args, **kwargs)
 
-    async def _take(self, call: Callable[[float], Any], timeout: float | None, longest: float = SLICE_S) -> Any:
-        """`call(seconds)` on a thread until it gives something; what comes after a cancellation is given back."""
+    async def _take(self, call: Callable[[float], Any], timeout: float, nothing: Any, longest: float = SLICE_S) -> Any:
+        """`call(seconds)` on a thread until it gives something; what comes after a cancellation is given back.
+
+        `nothing` when the time is over, or `close()` is called meanwhile.
+        """
         if self._is_closed:
             raise RuntimeError("Consumer closed")
         if self._giving_back is not None and not self._callbacks:
@@ -92,11 +103,16 @@ class AIOConsumer:
         cancelled = threading.Event()
 
         def take() -> Any:
-            deadline = None if timeout is None or timeout < 0 else time.monotonic() + timeout
+            deadline = None if timeout < 0 else time.monotonic() + timeout
             while True:
                 left = longest if deadline is None else min(max(deadline - time.monotonic(), 0.0), longest)
-                taken = call(left)
-                if taken or cancelled.is_set() or (deadline is not None and time.monotonic() >= deadline):
+                try:
+                    taken = call(left)
+                except RuntimeError:
+                    if self._is_closing:
+                        return nothing
+                    raise
+                if taken or self._is_closing or cancelled.is_set() or (deadline is not None and time.monotonic() >= deadline):
                     return taken
 
         taking = self._loop.run_in_executor(self.executor, take)
@@ -127,11 +143,12 @@ class AIOConsumer:
             except (KafkaException, RuntimeError):
                 pass  # it was revoked or closed meanwhile: the partition's next owner gets the message, for it is not committed
 
-    async def poll(self, timeout: float | None = -1) -> Any:
+    async def poll(self, timeout: float = -1) -> Any:
         """The next Message, or None when the time is over. Cancelling it loses nothing.
 
         A message that is at hand is given at once, without a thread; other tasks have their turn now and then.
         """
+        timeout = _seconds(timeout)
         if not self._is_closed and (self._giving_back is None or self._giving_back.done()):
             self._at_once += 1
             if self._at_once >= AT_ONCE:
@@ -140,16 +157,19 @@ class AIOConsumer:
             message = self._consumer._poll_at_hand()
             if message is not None:
                 return message
-        return await self._take(self._consumer.poll, timeout)
+        return await self._take(self._consumer.poll, timeout, None)
 
-    async def consume(self, num_messages: int = 1, timeout: float | None = -1) -> Any:
+    async def consume(self, num_messages: int = 1, timeout: float = -1) -> Any:
         """Up to `num_messages` Messages, as many as have come when the time is over. Cancelling it loses nothing.
 
         Without a timeout it gives what is there as soon as there is something; the original waits until there are so many.
         """
+        timeout = _seconds(timeout)
+        if num_messages == 0:
+            return await self._call(self._consumer.consume, 0, 0)
         # One call: asking again would say that what came before is finished.
-        longest = SLICE_S if timeout is None or timeout < 0 else timeout
-        return await self._take(lambda seconds: self._consumer.consume(num_messages, seconds), timeout, longest)
+        longest = SLICE_S if timeout < 0 else timeout
+        return await self._take(lambda seconds: self._consumer.consume(num_messages, seconds), timeout, [], longest)
 
     async def subscribe(self, topics: list[str], **callbacks: Any) -> None:
         """As Consumer.subscribe; `on_assign`, `on_revoke`, `on_lost` are coroutine functions (consumer, partitions)."""
@@ -159,9 +179,13 @@ class AIOConsumer:
         await self._call(self._consumer.subscribe, topics, **wrapped)
 
     async def close(self) -> None:
-        """Leave the group with what is finished committed, and end the threads. More than once is fine."""
+        """Leave the group with what is finished committed, and end the threads. More than once is fine.
+
+        A `poll()` that waits meanwhile gives None, and a `consume()` an empty list.
+        """
         if self._is_closed:
             return
+        self._is_closing = True
         try:
             await self._call(self._consumer.close)
         finally:

@@ -1,15 +1,18 @@
 """`AIOProducer`: produce and await what becomes of the record.
 
 Records are gathered and queued with one call for each topic and partition, on the loop's thread, for that never waits.
-A timer queues what a quiet producer has left there. The futures are settled on the loop as well: reports are looked for
-while futures are open, by a timer of the loop and not by a thread.
+A timer queues what a quiet producer has left there. What the queue has no room for stays gathered, in its place, and one task at a time
+waits for room: so records keep their order, a cancelled wait loses none, and whoever flushes waits for all of them. The futures are
+settled on the loop as well: reports are looked for while futures are open, by a timer of the loop and not by a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tidegate import _core
@@ -74,9 +77,12 @@ class AIOProducer:
         self._is_closed = False
         self._buffer: dict[tuple[str, int], list[dict[str, Any]]] = {}
         self._buffered = 0
+        self._queueing: asyncio.Future[None] | None = None
         self._open = 0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._poll_timer: asyncio.TimerHandle | None = None
+        self._is_looking = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> AIOProducer:
         return self
@@ -91,15 +97,19 @@ class AIOProducer:
         """Deliver everything, and end the producer and its threads."""
         if self._is_closed:
             return
+        refused: Exception | None = None
         try:
             await self.flush()
-            await self._call(self._producer.close)
-        finally:
-            self._is_closed = True
-            for timer in (self._flush_timer, self._poll_timer):
-                if timer is not None:
-                    timer.cancel()
+        except Exception as error:
+            refused = error
+        await self._call(self._producer.close)
+        self._is_closed = True
+        for timer in (self._flush_timer, self._poll_timer):
+            if timer is not None:
+                timer.cancel()
         await asyncio.get_running_loop().run_in_executor(None, self.executor.shutdown, True)
+        if refused is not None:
+            raise refused
 
     async def produce(
         self, topic: str, value: Any | None = None, key: Any | None = None, *args: Any, **kwargs: Any
@@ -108,7 +118,8 @@ class AIOProducer:
 
         Raises:
             NotImplementedError: for `headers`, which the original does not have here.
-            BufferError: the queue stayed full; the record was not taken.
+            TypeError: with `batch_size` records gathered they are queued, and one of them has a value, key or partition of a wrong
+                type: its future has the exception, and the others are queued. `flush()` and `close()` raise it the same way.
         """
         if "headers" in kwargs:
             raise NotImplementedError(
@@ -126,8 +137,8 @@ class AIOProducer:
         self._open += 1
         if self._buffered >= self._batch_size:
             await self._flush_buffer()
-        elif self._flush_timer is None and self._buffer_timeout > 0:
-            self._flush_timer = self._loop.call_later(self._buffer_timeout, self._flush_soon)
+        else:
+            self._set_timer()
         return future
 
     def _settled(self, _future: asyncio.Future[Any]) -> None:
@@ -135,31 +146,77 @@ class AIOProducer:
 
     def _flush_soon(self) -> None:
         self._flush_timer = None
-        self._task = self._loop.create_task(self._flush_buffer())
+        self._begin(self._flush_quietly())
 
-    async def _flush_buffer(self) -> None:
-        """Queues what is gathered; waits while the queue is full."""
-        if self._flush_timer is not None:
+    async def _flush_quietly(self) -> None:
+        with contextlib.suppress(Exception):  # the futures have it
+            await self._flush_buffer()
+
+    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _flush_buffer(self, deadline: float | None = None) -> None:
+        """Queues what is gathered, in order; waits while the queue is full, until `deadline` (of `time.monotonic`) at most.
+
+        Raises:
+            what was wrong with a record, once all others are queued; its future has it as well.
+        """
+        while self._queueing is not None:
+            left_s = None if deadline is None else max(deadline - time.monotonic(), 0)
+            if not (await asyncio.wait({self._queueing}, timeout=left_s))[0]:
+                return
+        self._queueing = self._loop.create_future()
+        refused: list[Exception] = []
+        try:
+            while self._buffer:
+                target = next(iter(self._buffer))
+                messages = self._buffer.pop(target)
+                left = self._queue(*target, messages, refused)
+                self._buffered -= len(messages) - len(left)
+                if left:
+                    # In front of what is gathered from here on.
+                    self._buffer = {target: left, **self._buffer}
+                    if deadline is not None and time.monotonic() >= deadline:
+                        break
+                    await self._call(self._producer.poll, POLL_S)
+        finally:
+            self._queueing.set_result(None)
+            self._queueing = None
+            self._set_timer()
+            self._look_later()
+        if refused:
+            raise refused[0]
+
+    def _set_timer(self) -> None:
+        """So that what is gathered is queued, at the latest when it is over."""
+        if self._buffer and self._buffer_timeout > 0:
+            if self._flush_timer is None:
+                self._flush_timer = self._loop.call_later(self._buffer_timeout, self._flush_soon)
+        elif self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
-        buffer, self._buffer, self._buffered = self._buffer, {}, 0
-        for (topic, partition), messages in buffer.items():
-            left = messages
-            while left:
-                try:
-                    accepted = self._producer.produce_batch(topic, left, partition=partition)
-                except Exception as error:
-                    for message in left:
-                        message["callback"].settle(error, None)
-                    raise
-                if accepted == len(left):
-                    break
-                left = self._refused(left)
-                if left:
-                    await self._call(self._producer.poll, POLL_S)
-        self._look_later()
 
-    def _refused(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _queue(
+        self, topic: str, partition: int, messages: list[dict[str, Any]], refused: list[Exception]
+    ) -> list[dict[str, Any]]:
+        """Queues records of one topic and partition; returns those for which there was no room."""
+        try:
+            accepted = self._producer.produce_batch(topic, messages, partition=partition)
+        except Exception as error:
+            # None of them was taken. One may be wrong, and the others are not to suffer from it.
+            if len(messages) > 1:
+                for place, message in enumerate(messages):
+                    if self._queue(topic, partition, [message], refused):
+                        return messages[place:]
+                return []
+            refused.append(error)
+            messages[0]["callback"].settle(error, None)
+            return []
+        return [] if accepted == len(messages) else self._without_room(messages)
+
+    def _without_room(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Settles those that will never be accepted, and returns those for which there was no room."""
         again = []
         for message in messages:
@@ -175,9 +232,10 @@ class AIOProducer:
     def _look_later(self) -> None:
         if self._poll_timer is None and self._open > 0 and not self._is_closed and not self._callbacks:
             self._poll_timer = self._loop.call_later(POLL_S, self._look)
-        elif self._callbacks and self._open > 0 and not self._is_closed:
+        elif self._callbacks and not self._is_looking and self._open > 0 and not self._is_closed:
             # Callbacks of the configuration are coroutines of this loop, which a poll on it would wait for.
-            self._task = self._loop.create_task(self._look_elsewhere())
+            self._is_looking = True
+            self._begin(self._look_elsewhere())
 
     def _look(self) -> None:
         self._poll_timer = None
@@ -185,7 +243,10 @@ class AIOProducer:
         self._look_later()
 
     async def _look_elsewhere(self) -> None:
-        await self._call(self._producer.poll, POLL_S)
+        try:
+            await self._call(self._producer.poll, POLL_S)
+        finally:
+            self._is_looking = False
         self._look_later()
 
     async def poll(self, timeout: float = 0, *args: Any, **kwargs: Any) -> int:
@@ -194,9 +255,14 @@ class AIOProducer:
         return count
 
     async def flush(self, *args: Any, **kwargs: Any) -> Any:
-        """Queue what is gathered, and wait until it is delivered; how many records are left."""
-        await self._flush_buffer()
-        return await self._call(self._producer.flush, *args, **kwargs)
+        """Queue what is gathered, and wait until it is delivered, `timeout` seconds at most; how many records are left."""
+        timeout = args[0] if args else kwargs.get("timeout", -1)
+        if not isinstance(timeout, (int, float)) or timeout < 0:
+            await self._flush_buffer()
+            return await self._call(self._producer.flush, *args, **kwargs)
+        deadline = time.monotonic() + timeout
+        await self._flush_buffer(deadline)
+        return self._buffered + await self._call(self._producer.flush, max(deadline - time.monotonic(), 0.0))
 
     async def purge(self, *args: Any, **kwargs: Any) -> Any:
         """Give up what is gathered, whose futures are cancelled, and what is queued or in flight, whose futures fail."""
