@@ -75,6 +75,7 @@ impl Held {
         (is_ours && is_news).then(|| CommitOffset {
             topic_partition: self.cell.topic_partition().clone(),
             offset,
+            leader_epoch: self.cell.epoch_before(offset),
             metadata: None,
         })
     }
@@ -274,6 +275,7 @@ impl Held {
             Some(CommitOffset {
                 topic_partition: partition.clone(),
                 offset,
+                leader_epoch: self.cell.epoch_before(offset),
                 metadata,
             })
         };

@@ -4,6 +4,7 @@
 
 pub(crate) mod metadata;
 pub(crate) mod mock;
+pub(crate) mod offsets;
 pub(crate) mod read;
 pub(crate) mod sasl;
 pub(crate) mod throttle;

@@ -385,3 +385,100 @@ def test_every_client_tells_the_same_of_the_cluster(kafka: Any, fresh_topic: Any
             told.append(one)
     assert [one for one in told if one != told[0]] == []
     assert told[0][0][1] == 1
+
+
+COMMITS: dict[str, Callable[[ModuleType, Any, str, Any], Any]] = {
+    "sync": lambda p, c, t, ps: c.commit(offsets=[p.TopicPartition(t, 0, 7)], asynchronous=False),
+    "twice": lambda p, c, t, ps: [
+        c.commit(offsets=[p.TopicPartition(t, 0, at), p.TopicPartition(t, 1, at)], asynchronous=False) for at in (3, 9)
+    ],
+    "then assign": lambda p, c, t, ps: [
+        c.commit(offsets=[p.TopicPartition(t, 0, 7)], asynchronous=False),
+        c.assign(ps),
+    ],
+    "then assign what is stored": lambda p, c, t, ps: [
+        c.commit(offsets=[p.TopicPartition(t, 0, 7)], asynchronous=False),
+        c.assign([p.TopicPartition(t, number, p.OFFSET_STORED) for number in (0, 1)]),
+    ],
+    "then assign elsewhere": lambda p, c, t, ps: [
+        c.commit(offsets=[p.TopicPartition(t, 0, 7)], asynchronous=False),
+        c.assign([p.TopicPartition(t, 0, 20), p.TopicPartition(t, 1, 21)]),
+    ],
+    "pause": lambda p, c, t, ps: c.pause(ps),
+    "pause, then assign": lambda p, c, t, ps: [c.pause(ps), c.assign(ps)],
+    "assign, then pause one": lambda p, c, t, ps: [c.assign(ps), c.pause([p.TopicPartition(t, 1)])],
+}
+
+
+@pytest.mark.parametrize("committed", [False, True])
+@pytest.mark.parametrize("name", COMMITS)
+def test_what_on_assign_does_before_it_assigns(kafka: Any, filled: Any, fresh_group: str, name: str, committed: bool) -> None:
+    """Where a commit says that a partition begins, it begins; what is paused before it is assigned is not paused."""
+
+    def program(package: ModuleType, servers: str, topic: str, group: str) -> Any:
+        config = {"bootstrap.servers": servers, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
+        if committed:
+            before = package.Consumer(config)
+            before.commit(offsets=[package.TopicPartition(topic, number, 5) for number in (0, 1)], asynchronous=False)
+            before.close()
+        consumer = package.Consumer(config)
+        consumer.subscribe([topic], on_assign=lambda c, partitions: COMMITS[name](package, c, topic, partitions))
+        first: dict[int, int] = {}
+        wanted = {0} if name == "assign, then pause one" else {0, 1}
+        deadline = time.monotonic() + WAIT_S
+        while first.keys() != wanted:
+            assert time.monotonic() < deadline, first
+            message = consumer.poll(1)
+            if message is not None:
+                assert message.error() is None, message.error()
+                first.setdefault(message.partition(), message.offset())
+        consumer.close()
+        return sorted(first.items())
+
+    both(program, kafka.bootstrap_servers, filled(), fresh_group)
+
+
+def test_what_one_has_committed_the_other_reads(kafka: Any, filled: Any, fresh_group: str) -> None:
+    """With leader epochs and metadata, by name and by message; programs go back, and groups are mixed."""
+    topic = filled(partitions=1)
+    told: dict[str, Any] = {}
+    for package in PACKAGES:
+        group = f"{fresh_group}-{package.__name__}"
+        config = {"bootstrap.servers": kafka.bootstrap_servers, "group.id": group, "auto.offset.reset": "earliest"}
+        consumer = package.Consumer({**config, "enable.auto.commit": False})
+        consumer.subscribe([topic])
+        messages = take(consumer, 3)
+        commits: list[dict[str, Any]] = [
+            {"offsets": [package.TopicPartition(topic, 0, 1, "some text", 0)]},
+            {"offsets": [package.TopicPartition(topic, 0, 1, "", 0)]},
+            {"offsets": [package.TopicPartition(topic, 0, 1, "überall")]},
+            {"offsets": [package.TopicPartition(topic, 0, 1)]},
+            {"message": messages[1]},
+        ]
+        for number, commit in enumerate(commits):
+            done = consumer.commit(**commit, asynchronous=False)
+            seen = [(one.offset, one.metadata, one.leader_epoch) for one in done]
+            for reader in PACKAGES:
+                other = reader.Consumer(config)
+                (found,) = other.committed([reader.TopicPartition(topic, 0)], timeout=WAIT_S)
+                seen.append((found.offset, found.metadata, found.leader_epoch))
+                other.close()
+            told[f"{package.__name__.partition('.')[0]} {number}"] = seen
+        consumer.close()
+    ours = {name.split()[1]: seen for name, seen in told.items() if name.startswith("tidegate")}
+    theirs = {name.split()[1]: seen for name, seen in told.items() if name.startswith("confluent")}
+    assert ours == theirs
+
+
+def test_a_cluster_that_does_not_tell_its_id_is_an_exception() -> None:
+    codes = []
+    for package in PACKAGES:
+        consumer = package.Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "g"})
+        with pytest.raises(package.KafkaException) as raised:
+            consumer.cluster_id(timeout=0.2)
+        codes.append(raised.value.args[0].name())
+        with pytest.raises(package.KafkaException) as raised:
+            consumer.list_topics(timeout=0.2)
+        codes.append(str(raised.value.args[0]))
+        consumer.close()
+    assert codes[2:] == codes[:2]

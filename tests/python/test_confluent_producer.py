@@ -178,6 +178,32 @@ def test_a_callback_that_raises_comes_out_and_the_others_run_at_the_next_call() 
     both(program)
 
 
+@pytest.mark.parametrize("end", ["flush", "close", "close with a timeout"])
+def test_what_callbacks_raise_stops_no_other(end: str) -> None:
+    """They all run, and then comes what the last one raised; the producer is closed all the same. The original's close() runs no
+    other, and raises the first."""
+
+    def program(package: Any, servers: str) -> Any:
+        producer = package.Producer({"bootstrap.servers": servers})
+        values: list[Any] = []
+
+        def tell(error: Any, message: Any) -> None:
+            values.append(message.value())
+            if message.value() in (b"0", b"3"):
+                raise ValueError(message.value().decode())
+
+        for number in range(10):
+            producer.produce("t", str(number), callback=tell, partition=0)
+        calls = {"flush": producer.flush, "close": producer.close, "close with a timeout": lambda: producer.close(timeout=5.0)}
+        ended = said(calls[end])
+        if package is confluent and end != "flush":
+            assert len(values) == 10
+        told = ended, values if end == "flush" else None
+        return told, said(lambda: producer.flush(WAIT_S)), said(lambda: producer.produce("t", "v"))
+
+    both(program)
+
+
 def test_a_full_queue_is_a_buffer_error_and_purged_records_fail() -> None:
     def program(package: Any, servers: str) -> Any:
         reports: list[Any] = []

@@ -86,6 +86,31 @@ def test_committed_records_are_seen_aborted_ones_are_not_and_an_older_producer_i
     assert committed_values(kafka.bootstrap_servers, topic, 2) == [b"committed", b"last"]
 
 
+# The original's `with` ends in a SystemError of the interpreter instead.
+@pytest.mark.parametrize(
+    ("package", "how"), [(confluent, "close"), (confluent, "with"), (confluent_kafka, "close")], ids=["close", "with", "original"]
+)
+def test_closing_a_fenced_producer_says_so(kafka: Any, fresh_topic: Any, package: Any, how: str) -> None:
+    topic = fresh_topic(partitions=1)
+    conf = {"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": f"id-{topic}"}
+    producer = package.Producer(conf)
+    producer.init_transactions(WAIT_S)
+    producer.begin_transaction()
+    producer.produce(topic, "never seen")
+    producer.flush(WAIT_S)
+    newer = package.Producer(conf)
+    newer.init_transactions(WAIT_S)
+    with pytest.raises(package.KafkaException) as raised:
+        if how == "close":
+            producer.close()
+        else:
+            with producer:
+                pass
+    error = raised.value.args[0]
+    assert (error.name(), error.fatal()) == ("_FENCED", True)
+    newer.close()
+
+
 def test_a_groups_offsets_are_committed_with_the_transaction_and_only_then(kafka: Any, fresh_topic: Any) -> None:
     topic = fresh_topic(partitions=1)
     group = f"group-{topic}"

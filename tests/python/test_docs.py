@@ -37,7 +37,7 @@ RUN_ELSEWHERE = {
     r"(TIDEGATE_WRITE_DOCS=1 )?cargo test --release -p tidegate config::tests::page": (
         "core/src/config/tests/page.rs::the_committed_page_is_the_generated_one"
     ),
-    r"cargo test --release -p tidegate tracker": "core/src/tracker.rs::in_order_completion_moves_the_watermark",
+    r"cargo test --release -p tidegate tracker": "core/src/tracker/tests.rs::in_order_completion_moves_the_watermark",
     r"cargo test --release -p tidegate-model": "tests/model/src::a_committer_never_passes_an_unfinished_record",
     r"export PKG_CONFIG_PATH=\S+ LD_LIBRARY_PATH=\S+": "tests/c/installed.py::documents",
     r"cc orders\.c \$\(pkg-config --cflags --libs tidegate\) -o orders": "tests/c/installed.py::documents",

@@ -15,6 +15,7 @@ UNSAFE_ALLOWED = (
     "core/src/checks/fork.rs",
     "core/src/native/metadata.rs",
     "core/src/native/mock.rs",
+    "core/src/native/offsets.rs",
     "core/src/native/read.rs",
     "core/src/native/sasl.rs",
     "core/src/native/throttle.rs",

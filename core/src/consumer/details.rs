@@ -123,6 +123,7 @@ impl Consumer {
             .map(|offset| CommitOffset {
                 topic_partition: offset.topic_partition(),
                 offset: offset.offset,
+                leader_epoch: offset.leader_epoch,
                 metadata: offset.metadata.clone(),
             })
             .collect();

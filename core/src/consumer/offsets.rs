@@ -388,6 +388,7 @@ fn commit_offset(offset: &TopicPartitionOffset) -> Result<CommitOffset> {
         Offset::At(number) if number >= 0 => Ok(CommitOffset {
             topic_partition,
             offset: number,
+            leader_epoch: None,
             metadata: None,
         }),
         other => Err(Error::argument(

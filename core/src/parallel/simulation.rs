@@ -561,6 +561,7 @@ impl Simulation {
         let commit = CommitOffset {
             topic_partition: self.partition(number),
             offset,
+            leader_epoch: None,
             metadata: metadata.map(str::to_string),
         };
         self.committed.insert(number, commit);

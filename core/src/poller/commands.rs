@@ -6,7 +6,7 @@ use super::{Change, Poller};
 use crate::commit::{Asker, CommitReply};
 use crate::error::{Error, Result};
 use crate::kafka_code;
-use crate::notice::Notice;
+use crate::notice::{Notice, PartitionReply};
 use crate::partition::{Offset, TopicPartition};
 use crate::shared::AppEvent;
 use crate::source::{CommitOffset, Source};
@@ -129,9 +129,16 @@ impl<S: Source> Poller<S> {
             Command::Commit { offsets, reply } => {
                 let offsets = offsets.unwrap_or_else(|| self.uncommitted(None));
                 if offsets.is_empty() && reply.is_none() && self.shared.options.commits {
+                    let cells = self.assignment.cells();
+                    let mut offsets: Vec<_> = cells
+                        .map(|cell| {
+                            PartitionReply::new(cell.topic_partition(), PartitionReply::NO_OFFSET)
+                        })
+                        .collect();
+                    offsets.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
                     let nothing = Notice::Committed {
                         error: Some(kafka_code::from_number(NO_OFFSET)),
-                        offsets: Vec::new(),
+                        offsets,
                     };
                     self.shared.tell(AppEvent::Notice(nothing));
                 }

@@ -42,6 +42,8 @@ pub(crate) struct FetchStart {
 pub(crate) struct CommitOffset {
     pub(crate) topic_partition: TopicPartition,
     pub(crate) offset: i64,
+    /// Of the record before it; none where that is not known.
+    pub(crate) leader_epoch: Option<i32>,
     pub(crate) metadata: Option<String>,
 }
 

@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyWeakrefReference;
-use tidegate::{Error, RebalanceListener, TopicPartition};
+use tidegate::{Error, Offset, PartitionReply, RebalanceListener, TopicPartition};
 
+use super::consumer::Consumer;
 use super::parts;
 use crate::lifecycle::with_python;
 
@@ -37,11 +38,20 @@ pub(crate) enum Inside {
     Revoke = 2,
 }
 
+/// What `on_assign` did before it assigned, and whether it has.
+#[derive(Default)]
+struct Assigning {
+    /// Where a commit says that partitions begin.
+    committed: Vec<(TopicPartition, i64)>,
+    has_assigned: bool,
+}
+
 /// The functions of one consumer, and what one of them raised.
 pub(crate) struct Callbacks {
     functions: Mutex<Functions>,
     raised: Mutex<Option<PyErr>>,
     inside: AtomicU8,
+    assigning: Mutex<Assigning>,
     /// The Python object, which the callbacks get.
     consumer: Py<PyWeakrefReference>,
 }
@@ -52,6 +62,7 @@ impl Callbacks {
             functions: Mutex::new(functions),
             raised: Mutex::new(None),
             inside: AtomicU8::new(Inside::Nothing as u8),
+            assigning: Mutex::default(),
             consumer,
         }
     }
@@ -86,6 +97,27 @@ impl Callbacks {
             2 => Inside::Revoke,
             _ => Inside::Nothing,
         }
+    }
+
+    /// `on_assign` runs and has not assigned yet: for librdkafka nothing is assigned, and it will ask where to begin.
+    pub(crate) fn is_before_assign(&self) -> bool {
+        self.inside() == Inside::Assign && !self.assigning.lock().has_assigned
+    }
+
+    /// A commit while that is so says where to begin.
+    pub(crate) fn note_commit(&self, offsets: &[PartitionReply]) {
+        if self.is_before_assign() {
+            let offsets = offsets.iter().filter(|offset| offset.offset >= 0);
+            let starts = offsets.map(|offset| (offset.topic_partition(), offset.offset));
+            self.assigning.lock().committed.extend(starts);
+        }
+    }
+
+    /// `on_assign` assigns now: where a commit in it says that partitions begin, the newest last.
+    pub(crate) fn begin_assign(&self) -> Vec<(TopicPartition, i64)> {
+        let mut assigning = self.assigning.lock();
+        assigning.has_assigned = true;
+        std::mem::take(&mut assigning.committed)
     }
 
     /// What a callback raised and nobody has been told.
@@ -130,10 +162,15 @@ impl Callbacks {
                 return Ok(());
             };
             self.inside.store(inside as u8, Ordering::SeqCst);
+            *self.assigning.lock() = Assigning::default();
             let called = parts::list_of_names(py, partitions)
-                .and_then(|list| function.call1(py, (consumer, list)));
+                .and_then(|list| function.call1(py, (&consumer, list)))
+                .and_then(|_| match self.is_before_assign() {
+                    true => begin_where_committed(py, &consumer, partitions, &self.begin_assign()),
+                    false => Ok(()),
+                });
             self.inside.store(Inside::Nothing as u8, Ordering::SeqCst);
-            called.map(drop).map_err(|raised| {
+            called.map_err(|raised| {
                 let context = format!("{name} failed: {raised}");
                 *self.raised.lock() = Some(raised);
                 Error::Listener { context }
@@ -141,6 +178,26 @@ impl Callbacks {
         });
         // When the interpreter is going there is nobody to call.
         outcome.unwrap_or(Ok(()))
+    }
+}
+
+/// A callback that has committed and not assigned: librdkafka would look where to begin now.
+fn begin_where_committed(
+    py: Python<'_>,
+    consumer: &Bound<'_, PyAny>,
+    partitions: &[TopicPartition],
+    committed: &[(TopicPartition, i64)],
+) -> PyResult<()> {
+    let starts: Vec<_> = partitions
+        .iter()
+        .filter_map(|partition| {
+            let newest = committed.iter().rev().find(|(name, _)| name == partition)?;
+            Some((partition.clone(), Offset::At(newest.1)))
+        })
+        .collect();
+    match starts.is_empty() {
+        true => Ok(()),
+        false => consumer.cast::<Consumer>()?.get().begin_at(py, &starts),
     }
 }
 

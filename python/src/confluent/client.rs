@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use parking_lot::Mutex;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
@@ -78,6 +78,14 @@ impl Client {
             count += 1;
             self.tell(py, &report)?;
         }
+    }
+
+    /// Tells all that waits, whatever callbacks raise: the last of it is kept for the end of the call.
+    fn serve_all(&self, py: Python<'_>, raised: &mut Option<PyErr>) -> PyResult<()> {
+        while let Err(error) = self.serve(py) {
+            keep(py, raised, error)?;
+        }
+        Ok(())
     }
 
     fn tell(&self, py: Python<'_>, report: &TaggedReport) -> PyResult<()> {
@@ -193,16 +201,18 @@ impl Client {
         }
     }
 
-    /// Tells reports until nothing is left to be told, or the time is over.
+    /// Tells reports until nothing is left to be told, or the time is over. What callbacks raise comes after that, the last of it; a
+    /// KeyboardInterrupt at once.
     pub(super) fn flush(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<usize> {
+        let mut raised = None;
         loop {
             let seen = self.core.reported();
-            self.serve(py)?;
+            self.serve_all(py, &mut raised)?;
             self.seen.store(seen, Ordering::SeqCst);
             let left = self.len();
             let slice = slice_until(deadline);
             if left == 0 || slice.is_zero() {
-                return Ok(left);
+                return raised.map_or(Ok(left), Err);
             }
             py.detach(|| self.core.wait_reports(seen, slice, true))
                 .map_err(|error| types::raise(py, &error, CLOSED))?;
@@ -210,7 +220,8 @@ impl Client {
         }
     }
 
-    /// Runs a call of the engine that waits, and tells reports meanwhile. A KeyboardInterrupt leaves it to finish alone.
+    /// Runs a call of the engine that waits, and tells reports meanwhile; what callbacks raise comes after it. A KeyboardInterrupt leaves
+    /// it to finish alone.
     pub(super) fn wait_for<T: Send + 'static>(
         &self,
         py: Python<'_>,
@@ -227,15 +238,17 @@ impl Client {
                 let _ = sender.send(result);
             })
             .map_err(|failure| PyRuntimeError::new_err(format!("no thread: {failure}")))?;
+        let mut raised = None;
         loop {
             match py.detach(|| receiver.recv_timeout(SLICE)) {
                 Ok(result) => {
-                    self.serve(py)?;
-                    return result.map_err(|error| raise(py, &error));
+                    self.serve_all(py, &mut raised)?;
+                    let value = result.map_err(|error| raise(py, &error))?;
+                    return raised.map_or(Ok(value), Err);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     py.check_signals()?;
-                    self.serve(py)?;
+                    self.serve_all(py, &mut raised)?;
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(PyRuntimeError::new_err("the call ended without an answer"));
@@ -271,6 +284,15 @@ fn kept(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
     }
     let bytes = payload::bytes("value", object)?;
     Ok(bytes.map(|bytes| PyBytes::new(object.py(), &bytes).into_any().unbind()))
+}
+
+/// Keeps what a callback raised for the end of a call that is to be finished first; a KeyboardInterrupt ends that at once.
+pub(super) fn keep(py: Python<'_>, raised: &mut Option<PyErr>, error: PyErr) -> PyResult<()> {
+    if !error.is_instance_of::<PyException>(py) {
+        return Err(error);
+    }
+    *raised = Some(error);
+    Ok(())
 }
 
 /// The exception for an error of the engine, with what librdkafka said of a transaction.

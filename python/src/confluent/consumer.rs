@@ -8,12 +8,15 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyWeakrefReference};
-use tidegate::{Error, OffsetStore, PartitionReply};
+use tidegate::{Error, Offset, OffsetStore, PartitionReply, TopicPartition};
 
 use super::callbacks::{Callbacks, Inside, Listener};
+use super::consumer_args::{
+    a_message, callable, exclusive, is_as_assigned, not_held, starts_elsewhere,
+};
 use super::message::Message;
 use super::polling::{CLOSED, Face, committed};
-use super::types::{HANDLE_CLOSED, INVALID_ARG, refused};
+use super::types::{HANDLE_CLOSED, INVALID_ARG, TIMED_OUT, refused};
 use super::{cluster, consumer_config, parts};
 use crate::errors::shown;
 use crate::lifecycle::{Owned, remember};
@@ -30,8 +33,6 @@ const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 const CLOSE_WAIT: Duration = Duration::from_secs(30);
 /// The most messages of one `consume()`.
 const MOST_MESSAGES: i64 = 1_000_000;
-/// librdkafka's `_UNKNOWN_PARTITION`.
-const UNKNOWN_PARTITION: i32 = -190;
 /// librdkafka's `_NO_OFFSET`.
 const NO_OFFSET: i32 = -168;
 
@@ -68,6 +69,18 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
+    /// Assigned partitions begin here.
+    pub(super) fn begin_at(
+        &self,
+        py: Python<'_>,
+        places: &[(TopicPartition, Offset)],
+    ) -> PyResult<()> {
+        self.tell(py, |core| {
+            let mut places = places.iter();
+            places.try_for_each(|(name, to)| core.seek(name, *to))
+        })
+    }
+
     /// What is behind it, closed or not.
     #[inline]
     fn made(&self) -> PyResult<&Arc<Face>> {
@@ -140,32 +153,6 @@ impl Consumer {
             metadata: None,
             error: None,
         })
-    }
-}
-
-fn a_message<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a Message> {
-    object
-        .cast::<Message>()
-        .map(|message| message.get())
-        .map_err(|_| PyTypeError::new_err(format!("expected Message, not {}", shown(object))))
-}
-
-fn exclusive(one: Option<&Bound<'_, PyAny>>, other: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    if one.is_some() && other.is_some() {
-        return Err(PyValueError::new_err(
-            "message and offsets are mutually exclusive",
-        ));
-    }
-    Ok(())
-}
-
-fn callable(name: &str, function: Option<Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
-    match function {
-        Some(function) if !function.is_callable() => Err(PyTypeError::new_err(format!(
-            "{name} expects a callable, not {}",
-            shown(&function)
-        ))),
-        function => Ok(function.map(Bound::unbind)),
     }
 }
 
@@ -300,12 +287,15 @@ impl Consumer {
     fn assign(&self, py: Python<'_>, partitions: &Bound<'_, PyAny>) -> PyResult<()> {
         let face = self.open()?;
         let given = parts::many(partitions)?;
-        let places = parts::places(py, &given)?;
-        match face.callbacks.inside() {
+        let mut places = parts::places(py, &given)?;
+        let inside = face.callbacks.inside();
+        if inside == Inside::Revoke {
             // What is being taken away cannot be assigned.
-            Inside::Revoke => return Ok(()),
-            Inside::Assign if is_as_assigned(face, &given) => return Ok(()),
-            _ => {}
+            return Ok(());
+        }
+        let elsewhere = inside == Inside::Assign && starts_elsewhere(face, &mut places);
+        if inside == Inside::Assign && !elsewhere && is_as_assigned(face, &given) {
+            return Ok(());
         }
         self.tell(py, |core| core.reassign(&places))
     }
@@ -314,9 +304,10 @@ impl Consumer {
     fn incremental_assign(&self, py: Python<'_>, partitions: &Bound<'_, PyAny>) -> PyResult<()> {
         let face = self.open()?;
         let given = parts::many(partitions)?;
-        let places = parts::places(py, &given)?;
+        let mut places = parts::places(py, &given)?;
         let again = face.callbacks.inside() == Inside::Assign;
-        if again && given.iter().all(|p| p.offset == parts::INVALID) {
+        let elsewhere = again && starts_elsewhere(face, &mut places);
+        if again && !elsewhere && given.iter().all(|p| p.offset == parts::INVALID) {
             let assigned = face.core.assignment();
             if given
                 .iter()
@@ -423,15 +414,26 @@ impl Consumer {
             Some(asynchronous) => !asynchronous.is_truthy()?,
             None => false,
         };
-        let offsets = match (message, offsets) {
+        let mut offsets = match (message, offsets) {
             (Some(message), _) => Some(vec![Consumer::behind(py, message, "commit")?]),
             (None, Some(offsets)) => Some(parts::many(offsets)?),
             (None, None) => None,
         };
+        let noted = offsets.clone().unwrap_or_default();
         let nothing = || refused(py, NO_OFFSET, "Commit failed: Local: No offset stored");
+        let given = offsets.as_deref().map(|given| parts::list(py, given));
+        for offset in offsets.iter_mut().flatten() {
+            // As the original writes it, which reads up to the end of a C string.
+            if let Some(metadata) = &mut offset.metadata {
+                metadata.push('\0');
+            }
+        }
         match (offsets, waits) {
             (None, false) => self.tell(py, tidegate::Consumer::commit_async)?,
-            (Some(offsets), false) => self.tell(py, |core| core.commit_replies(&offsets, None))?,
+            (Some(offsets), false) => {
+                self.tell(py, |core| core.commit_replies(&offsets, None))?;
+                self.open()?.callbacks.note_commit(&noted);
+            }
             (None, true) => {
                 let done = self.ask(py, |core| {
                     core.commit(COMMIT_WAIT)
@@ -446,11 +448,11 @@ impl Consumer {
                 if offsets.iter().all(|offset| offset.offset < 0) {
                     return Err(nothing());
                 }
-                let list = parts::list(py, &offsets)?;
                 self.ask(py, move |core| {
                     core.commit_replies(&offsets, Some(COMMIT_WAIT))
                 })?;
-                return Ok(Some(list));
+                self.open()?.callbacks.note_commit(&noted);
+                return given.transpose();
             }
         }
         Ok(None)
@@ -565,12 +567,16 @@ impl Consumer {
         self.tell(py, |core| core.set_sasl_credentials(username, password))
     }
 
-    /// The cluster's id, or None when no broker tells it within `timeout` seconds.
+    /// The cluster's id.
+    ///
+    /// Raises:
+    ///     KafkaException: no broker told it within `timeout` seconds (_TIMED_OUT).
     #[pyo3(signature = (timeout=-1.0))]
-    fn cluster_id(&self, py: Python<'_>, timeout: f64) -> PyResult<Option<String>> {
+    fn cluster_id(&self, py: Python<'_>, timeout: f64) -> PyResult<String> {
         self.handle()?;
         let timeout = seconds(timeout).unwrap_or(FOR_EVER);
-        self.ask(py, move |core| core.cluster_id(timeout))
+        let found = self.ask(py, move |core| core.cluster_id(timeout))?;
+        found.ok_or_else(|| refused(py, TIMED_OUT, "the cluster's id was not told in time"))
     }
 
     /// The cluster's brokers and topics (or one topic) as a ClusterMetadata.
@@ -652,6 +658,10 @@ impl Consumer {
         let face = self.open()?;
         let assigned = face.core.assignment();
         let mut names = parts::names(&parts::many(partitions)?);
+        if face.callbacks.is_before_assign() {
+            // As in the original: nothing is assigned yet, and what will be is not paused.
+            return Ok(());
+        }
         names.retain(|name| assigned.contains(name));
         self.tell(py, |core| {
             if paused {
@@ -661,23 +671,4 @@ impl Consumer {
             }
         })
     }
-}
-
-/// The exception for a partition that is not assigned: librdkafka does not know the topic until a partition of it was.
-fn not_held(py: Python<'_>, face: &Face, error: &Error, doing: &str) -> PyErr {
-    match error {
-        Error::NotAssigned { topic, .. } if !face.core.has_seen_topic(topic) => {
-            refused(py, UNKNOWN_PARTITION, &format!("{doing}: {error}"))
-        }
-        error => face.raise(py, error),
-    }
-}
-
-/// True when `given` is what the group assigned, with no other place to begin.
-fn is_as_assigned(face: &Face, given: &[PartitionReply]) -> bool {
-    let assigned = face.core.assignment();
-    given.len() == assigned.len()
-        && given.iter().all(|partition| {
-            partition.offset == parts::INVALID && assigned.contains(&partition.topic_partition())
-        })
 }

@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod conf;
 mod consumer;
+mod consumer_args;
 mod consumer_config;
 mod events;
 pub(crate) mod message;

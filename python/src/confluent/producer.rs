@@ -16,12 +16,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use tidegate::{Error, ProducerRecord};
 
-use super::client::{Client, raise};
+use super::client::{Client, keep, raise};
 use super::cluster;
 use super::conf::ProducerSettings;
 use super::message::{Fields, Message};
 use super::outstanding::{Entry, Outstanding};
-use super::types::{self, Flags};
+use super::types::{self, Flags, TIMED_OUT};
 use crate::lifecycle::{Owned, remember};
 use crate::payload;
 use crate::token;
@@ -31,7 +31,6 @@ pub(super) const CLOSED: &str = "Producer has been closed";
 const NOT_MADE: &str = "Producer has been closed, or Producer.__init__() was not called: call it in your subclass's __init__()";
 const QUEUE_FULL: i32 = -184;
 const QUEUE_FULL_TEXT: &str = "Local: Queue full";
-const TIMED_OUT: i32 = -185;
 const UNKNOWN_PARTITION: i32 = -190;
 const DESTROYED: i32 = -197;
 const ANY_PARTITION: i32 = -1;
@@ -491,8 +490,9 @@ impl Producer {
         let timeout = duration(timeout).unwrap_or(Duration::MAX);
         let told = self
             .handle(py)?
-            .wait_for(py, move |core| core.metadata(topic.as_deref(), timeout))?;
-        cluster::metadata(py, &told)
+            .wait_for(py, move |core| Ok(core.metadata(topic.as_deref(), timeout)))?;
+        // Without the flags that a transaction's errors have.
+        cluster::metadata(py, &told.map_err(|error| types::raise(py, &error, CLOSED))?)
     }
 
     /// The cluster's id.
@@ -517,42 +517,18 @@ impl Producer {
     }
 
     /// Abort the open transaction, deliver what is in flight, and end the producer. More than once is fine. Always True.
-    fn close(&self, py: Python<'_>) -> PyResult<bool> {
-        let peeked = self.client.get().map(Owned::peek);
-        let is_closed = |client: &Arc<Client>| client.closed.load(Ordering::SeqCst);
-        if peeked.is_none_or(|client| client.is_some_and(is_closed)) {
-            return Ok(true);
-        }
-        let client = Arc::clone(self.client(py)?);
-        if client.core.has_open_transaction() {
-            // What is left of it is logged by the engine; closing goes on.
-            if let Err(error) = client.wait_for(py, |core| core.abort_transaction(None))
-                && !error.is_instance_of::<pyo3::exceptions::PyException>(py)
-            {
-                return Err(error);
-            }
-        }
-        // Bounded: each record ends at delivery.timeout.ms.
-        client.flush(py, None)?;
-        client.wait_for(py, |core| core.close(END))?;
-        client.closed.store(true, Ordering::SeqCst);
-        let unknown = client.outstanding.take_all();
-        if !unknown.is_empty() {
-            let error = types::kafka_error(py, DESTROYED, None, Flags::default())?;
-            for entry in unknown {
-                let message = Message::of(Fields {
-                    topic: Some(entry.topic.into_any()),
-                    key: entry.key,
-                    value: entry.value,
-                    error: Some(error.clone().unbind()),
-                    ..Fields::default()
-                });
-                entry
-                    .callback
-                    .call1(py, (error.clone(), Bound::new(py, message)?))?;
-            }
-        }
-        Ok(true)
+    ///
+    /// Raises:
+    ///     KafkaException: the producer was fenced, or failed for good otherwise. It is closed all the same.
+    ///     what a callback raised, the last of it. The producer is closed all the same.
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "($self)")]
+    fn close(
+        &self,
+        py: Python<'_>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<bool> {
+        self.end(py)
     }
 
     /// Records that are queued or in flight, and reports that wait for poll().
@@ -577,7 +553,53 @@ impl Producer {
         exc_traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let _ = (exc_type, exc_value, exc_traceback);
-        self.close(py).map(drop)
+        self.end(py).map(drop)
+    }
+}
+
+impl Producer {
+    fn end(&self, py: Python<'_>) -> PyResult<bool> {
+        let peeked = self.client.get().map(Owned::peek);
+        let is_closed = |client: &Arc<Client>| client.closed.load(Ordering::SeqCst);
+        if peeked.is_none_or(|client| client.is_some_and(is_closed)) {
+            return Ok(true);
+        }
+        let client = Arc::clone(self.client(py)?);
+        let mut raised = None;
+        if client.core.has_open_transaction() {
+            // What is left of it is logged by the engine; closing goes on.
+            match client.wait_for(py, |core| Ok(core.abort_transaction(None))) {
+                Ok(Err(error)) if error.is_fatal() => raised = Some(raise(py, &error)),
+                Ok(_) => {}
+                Err(error) => keep(py, &mut raised, error)?,
+            }
+        }
+        // Bounded: each record ends at delivery.timeout.ms.
+        if let Err(error) = client.flush(py, None) {
+            keep(py, &mut raised, error)?;
+        }
+        if let Err(error) = client.wait_for(py, |core| core.close(END)) {
+            keep(py, &mut raised, error)?;
+        }
+        client.closed.store(true, Ordering::SeqCst);
+        let unknown = client.outstanding.take_all();
+        if !unknown.is_empty() {
+            let error = types::kafka_error(py, DESTROYED, None, Flags::default())?;
+            for entry in unknown {
+                let message = Message::of(Fields {
+                    topic: Some(entry.topic.into_any()),
+                    key: entry.key,
+                    value: entry.value,
+                    error: Some(error.clone().unbind()),
+                    ..Fields::default()
+                });
+                let told = (error.clone(), Bound::new(py, message)?);
+                if let Err(error) = entry.callback.call1(py, told) {
+                    keep(py, &mut raised, error)?;
+                }
+            }
+        }
+        raised.map_or(Ok(true), Err)
     }
 }
 

@@ -22,7 +22,7 @@ const SASL_AUTHENTICATION_FAILED: i32 = 58;
 /// The longest that a constructor waits for the first token.
 const TOKEN_WAIT: Duration = Duration::from_secs(10);
 /// librdkafka's `_TIMED_OUT`.
-const TIMED_OUT: i32 = -185;
+pub(crate) const TIMED_OUT: i32 = -185;
 /// librdkafka's `_INVALID_ARG`.
 pub(crate) const INVALID_ARG: i32 = -186;
 /// librdkafka's `_STATE`.
@@ -156,6 +156,8 @@ pub(crate) fn error_of<'py>(py: Python<'py>, error: &Error) -> PyResult<Option<B
             Some(problem) => format!("{}: {error}", as_librdkafka_says(problem)),
             None => error.to_string(),
         },
+        // With librdkafka's own sentence in it already.
+        Error::Kafka { code, context } if context.ends_with(code.description()) => context.clone(),
         error => error.to_string(),
     };
     kafka_error(py, code, Some(&said), flags).map(Some)

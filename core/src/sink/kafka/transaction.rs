@@ -4,7 +4,7 @@
 //! commit serves them on the calling thread, where no callback may run.) Always true: an error object is given back once, after the
 //! last look at it.
 
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, c_int};
 use std::ptr;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use crate::error::{Error, Result};
 use crate::group::GroupMetadata;
 use crate::kafka_code;
-use crate::native;
+use crate::native::{self, offsets::ToCommit};
 use crate::partition::OffsetAndMetadata;
 use crate::sink::Step;
 
@@ -100,30 +100,12 @@ unsafe fn send_offsets(
 
 /// librdkafka's list of these offsets; those that are negative are left out, as it would do itself.
 fn offset_list(offsets: &[OffsetAndMetadata]) -> Result<TopicPartitionList> {
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for offset in offsets.iter().filter(|offset| offset.offset >= 0) {
-        let (topic, partition) = (&offset.partition.topic, offset.partition.partition);
-        list.add_partition_offset(topic, partition, rdkafka::Offset::Offset(offset.offset))
-            .map_err(|failure| kafka_code::error(&failure, "the offsets of the transaction"))?;
-        let Some(mut element) = list.find_partition(topic, partition) else {
-            continue;
-        };
-        if let Some(metadata) = &offset.metadata {
-            element.set_metadata(metadata);
-        }
-        let Ok(name) = CString::new(topic.as_bytes()) else {
-            continue;
-        };
-        if let Some(epoch) = offset.leader_epoch {
-            // SAFETY: the list lives; it gives an element of its own, or NULL.
-            unsafe {
-                let element =
-                    rd::rd_kafka_topic_partition_list_find(list.ptr(), name.as_ptr(), partition);
-                if !element.is_null() {
-                    rd::rd_kafka_topic_partition_set_leader_epoch(element, epoch);
-                }
-            }
-        }
-    }
-    Ok(list)
+    let offsets = offsets.iter().filter(|offset| offset.offset >= 0);
+    let to_commit = offsets.map(|offset| ToCommit {
+        partition: &offset.partition,
+        offset: offset.offset,
+        leader_epoch: offset.leader_epoch,
+        metadata: offset.metadata.as_deref(),
+    });
+    native::offsets::list(to_commit, "the offsets of the transaction")
 }

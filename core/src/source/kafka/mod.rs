@@ -35,8 +35,9 @@ use crate::batch::{ARENA_LIMIT_BYTES, BatchBuilder, BatchData, TimestampType};
 use crate::error::{Error, Result};
 use crate::kafka_code;
 use crate::log;
+use crate::native::offsets::ToCommit;
 use crate::native::sasl::{self, Tokens};
-use crate::native::throttle;
+use crate::native::{self, throttle};
 use crate::notice::ConsumerOptions;
 use crate::partition::{Offset, TopicPartition};
 use crate::queue::Waker;
@@ -484,19 +485,13 @@ impl Source for KafkaSource {
     }
 
     fn commit(&mut self, id: RequestId, offsets: &[CommitOffset]) -> Result<()> {
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for commit in offsets {
-            let mut element = list.add_partition(
-                &commit.topic_partition.topic,
-                commit.topic_partition.partition,
-            );
-            element
-                .set_offset(rdkafka::Offset::Offset(commit.offset))
-                .map_err(|error| kafka_code::error(&error, "commit"))?;
-            if let Some(metadata) = &commit.metadata {
-                element.set_metadata(metadata);
-            }
-        }
+        let to_commit = offsets.iter().map(|commit| ToCommit {
+            partition: &commit.topic_partition,
+            offset: commit.offset,
+            leader_epoch: commit.leader_epoch,
+            metadata: commit.metadata.as_deref(),
+        });
+        let list = native::offsets::list(to_commit, "commit")?;
         // SAFETY: the list is copied by the call; without a callback the reply becomes an event on `replies` that
         // carries the id back as its opaque pointer, which nobody dereferences.
         let err = unsafe {

@@ -1,9 +1,9 @@
 """`AIOProducer`: produce and await what becomes of the record.
 
 Records are gathered and queued with one call for each topic and partition, on the loop's thread, for that never waits.
-A timer queues what a quiet producer has left there. What the queue has no room for stays gathered, in its place, and one task at a time
-waits for room: so records keep their order, a cancelled wait loses none, and whoever flushes waits for all of them. The futures are
-settled on the loop as well: reports are looked for while futures are open, by a timer of the loop and not by a thread.
+A timer queues what a quiet producer has left there. What the queue has no room for stays gathered, in its place, and one task
+at a time waits for room: so records keep their order, a cancelled wait loses none, and whoever flushes waits for all of them. The
+futures are settled on the loop as well: reports are looked for while futures are open, by a timer of the loop and not by a thread.
 """
 
 from __future__ import annotations
@@ -198,9 +198,7 @@ class AIOProducer:
             self._flush_timer.cancel()
             self._flush_timer = None
 
-    def _queue(
-        self, topic: str, partition: int, messages: list[dict[str, Any]], refused: list[Exception]
-    ) -> list[dict[str, Any]]:
+    def _queue(self, topic: str, partition: int, messages: list[dict[str, Any]], refused: list[Exception]) -> list[dict[str, Any]]:
         """Queues records of one topic and partition; returns those for which there was no room."""
         try:
             accepted = self._producer.produce_batch(topic, messages, partition=partition)
