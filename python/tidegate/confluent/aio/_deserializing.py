@@ -49,7 +49,7 @@ class AsyncDeserializingConsumer(AIOConsumer, Generic[K, V]):
         await super().close()
         await self._serdes.close()
 
-    async def poll(self, timeout: float | None = -1) -> Any:
+    async def poll(self, timeout: float = -1) -> Any:
         """The next message, with key and value deserialized, the key first; None when the time is over.
 
         Raises:
@@ -68,7 +68,7 @@ class AsyncDeserializingConsumer(AIOConsumer, Generic[K, V]):
             self._again([message])
             raise
 
-    async def consume(self, num_messages: int = 1, timeout: float | None = -1) -> Any:
+    async def consume(self, num_messages: int = 1, timeout: float = -1) -> Any:
         """As AIOConsumer.consume, with keys and values deserialized. A message with an error is given as it is.
 
         Raises:
