@@ -427,7 +427,7 @@ def test_what_on_assign_does_before_it_assigns(kafka: Any, filled: Any, fresh_gr
         wanted = {0} if name == "assign, then pause one" else {0, 1}
         deadline = time.monotonic() + WAIT_S
         while first.keys() != wanted:
-            assert time.monotonic() < deadline, first
+            assert time.monotonic() < deadline, (package.__name__, first, consumer.assignment())
             message = consumer.poll(1)
             if message is not None:
                 assert message.error() is None, message.error()

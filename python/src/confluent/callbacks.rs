@@ -113,6 +113,14 @@ impl Callbacks {
         }
     }
 
+    /// A seek after it says otherwise.
+    pub(crate) fn note_seek(&self, partition: &TopicPartition) {
+        if self.is_before_assign() {
+            let mut assigning = self.assigning.lock();
+            assigning.committed.retain(|(name, _)| name != partition);
+        }
+    }
+
     /// `on_assign` assigns now: where a commit in it says that partitions begin, the newest last.
     pub(crate) fn begin_assign(&self) -> Vec<(TopicPartition, i64)> {
         let mut assigning = self.assigning.lock();

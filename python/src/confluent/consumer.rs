@@ -509,6 +509,7 @@ impl Consumer {
         let given = parts::one(partition)?;
         let (name, to) = (given.topic_partition(), parts::place(py, given.offset)?);
         let face = self.open()?;
+        face.callbacks.note_seek(&name);
         py.detach(|| face.core.seek(&name, to))
             .map_err(|error| not_held(py, face, &error, "Failed to seek"))
     }

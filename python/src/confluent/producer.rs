@@ -25,7 +25,7 @@ use super::types::{self, Flags, TIMED_OUT};
 use crate::lifecycle::{Owned, remember};
 use crate::payload;
 use crate::token;
-use crate::wait::slice_until;
+use crate::wait::{blocking, slice_until};
 
 pub(super) const CLOSED: &str = "Producer has been closed";
 const NOT_MADE: &str = "Producer has been closed, or Producer.__init__() was not called: call it in your subclass's __init__()";
@@ -488,10 +488,9 @@ impl Producer {
     ) -> PyResult<Bound<'py, PyAny>> {
         let topic = cluster::topic(topic)?;
         let timeout = duration(timeout).unwrap_or(Duration::MAX);
-        let told = self
-            .handle(py)?
-            .wait_for(py, move |core| Ok(core.metadata(topic.as_deref(), timeout)))?;
-        // Without the flags that a transaction's errors have.
+        let core = self.handle(py)?.core.clone();
+        // As in the original no callback runs meanwhile, and its errors have no flags of transactions.
+        let told = blocking(py, move || core.metadata(topic.as_deref(), timeout))?;
         cluster::metadata(py, &told.map_err(|error| types::raise(py, &error, CLOSED))?)
     }
 
@@ -500,9 +499,9 @@ impl Producer {
         text_signature = "($self, timeout=-1.0)")]
     fn cluster_id(&self, py: Python<'_>, timeout: f64) -> PyResult<String> {
         let timeout = duration(timeout).unwrap_or(Duration::MAX);
-        let found = self
-            .handle(py)?
-            .wait_for(py, move |core| core.cluster_id(timeout))?;
+        let core = self.handle(py)?.core.clone();
+        let found = blocking(py, move || core.cluster_id(timeout))?;
+        let found = found.map_err(|error| types::raise(py, &error, CLOSED))?;
         found.ok_or_else(|| types::refused(py, TIMED_OUT, "the cluster's id was not told in time"))
     }
 
