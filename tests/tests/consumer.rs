@@ -191,11 +191,20 @@ fn waits_end_on_wake_close_and_deadline() {
     );
     assert!(start.elapsed() >= Duration::from_millis(200));
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| consumer.poll(None));
+        // The look below may be the one that is there first.
+        let wait = || loop {
+            match consumer.poll(None) {
+                Err(Error::ConcurrentUse { .. }) => std::thread::yield_now(),
+                other => return other,
+            }
+        };
+        let waiter = scope.spawn(wait);
+        let began = Instant::now();
         while !matches!(
             consumer.next_batch(Some(Duration::ZERO), None),
             Err(Error::ConcurrentUse { .. })
         ) {
+            assert!(began.elapsed() < WAIT, "nobody waits");
             std::thread::yield_now();
         }
         consumer.wake();
