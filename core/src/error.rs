@@ -85,7 +85,7 @@ pub enum Error {
         partition: i32,
     },
     /// librdkafka or the broker refused.
-    #[error("{context}: {code}")]
+    #[error("{}", said_once(context, *code))]
     Kafka {
         /// Kafka's own code.
         code: KafkaCode,
@@ -98,6 +98,14 @@ pub enum Error {
         /// Which callback, and what it said.
         context: String,
     },
+}
+
+/// What was being done and Kafka's code; the code's sentence once, for some contexts are librdkafka's whole sentences.
+fn said_once(context: &str, code: KafkaCode) -> String {
+    match context.ends_with(code.description()) {
+        true => format!("{context} ({} {})", code.name(), code.number()),
+        false => format!("{context}: {code}"),
+    }
 }
 
 impl Error {

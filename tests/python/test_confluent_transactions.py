@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tidegate import confluent
 from tidegate.confluent import KafkaException
+from tidegate.confluent.aio import AIOProducer
 
 pytestmark = pytest.mark.kafka
 WAIT_S = 60.0
@@ -109,6 +111,28 @@ def test_closing_a_fenced_producer_says_so(kafka: Any, fresh_topic: Any, package
     error = raised.value.args[0]
     assert (error.name(), error.fatal()) == ("_FENCED", True)
     newer.close()
+
+
+def test_closing_a_fenced_aio_producer_says_so_and_ends_it(kafka: Any, fresh_topic: Any) -> None:
+    async def program() -> None:
+        topic = fresh_topic(partitions=1)
+        conf = {"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": f"id-{topic}"}
+        producer = AIOProducer(conf)
+        await producer.init_transactions()
+        await producer.begin_transaction()
+        await producer.produce(topic, "never seen")
+        await producer.flush()
+        newer = AIOProducer(conf)
+        await newer.init_transactions()
+        with pytest.raises(KafkaException) as raised:
+            await producer.close()
+        assert raised.value.args[0].name() == "_FENCED"
+        with pytest.raises(RuntimeError, match="shutdown"):
+            producer.executor.submit(len, ())
+        await producer.close()
+        await newer.close()
+
+    asyncio.run(program())
 
 
 def test_a_groups_offsets_are_committed_with_the_transaction_and_only_then(kafka: Any, fresh_topic: Any) -> None:

@@ -414,25 +414,18 @@ impl Consumer {
             Some(asynchronous) => !asynchronous.is_truthy()?,
             None => false,
         };
-        let mut offsets = match (message, offsets) {
+        let offsets = match (message, offsets) {
             (Some(message), _) => Some(vec![Consumer::behind(py, message, "commit")?]),
             (None, Some(offsets)) => Some(parts::many(offsets)?),
             (None, None) => None,
         };
-        let noted = offsets.clone().unwrap_or_default();
         let nothing = || refused(py, NO_OFFSET, "Commit failed: Local: No offset stored");
-        let given = offsets.as_deref().map(|given| parts::list(py, given));
-        for offset in offsets.iter_mut().flatten() {
-            // As the original writes it, which reads up to the end of a C string.
-            if let Some(metadata) = &mut offset.metadata {
-                metadata.push('\0');
-            }
-        }
         match (offsets, waits) {
             (None, false) => self.tell(py, tidegate::Consumer::commit_async)?,
             (Some(offsets), false) => {
-                self.tell(py, |core| core.commit_replies(&offsets, None))?;
-                self.open()?.callbacks.note_commit(&noted);
+                let written = parts::as_written(&offsets);
+                self.tell(py, |core| core.commit_replies(&written, None))?;
+                self.open()?.callbacks.note_commit(&offsets);
             }
             (None, true) => {
                 let done = self.ask(py, |core| {
@@ -448,11 +441,12 @@ impl Consumer {
                 if offsets.iter().all(|offset| offset.offset < 0) {
                     return Err(nothing());
                 }
+                let written = parts::as_written(&offsets);
                 self.ask(py, move |core| {
-                    core.commit_replies(&offsets, Some(COMMIT_WAIT))
+                    core.commit_replies(&written, Some(COMMIT_WAIT))
                 })?;
-                self.open()?.callbacks.note_commit(&noted);
-                return given.transpose();
+                self.open()?.callbacks.note_commit(&offsets);
+                return parts::list(py, &offsets).map(Some);
             }
         }
         Ok(None)

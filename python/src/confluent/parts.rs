@@ -46,6 +46,15 @@ pub(crate) fn many(object: &Bound<'_, PyAny>) -> PyResult<Vec<PartitionReply>> {
     list.iter().map(|item| one(&item)).collect()
 }
 
+/// What is to be committed with metadata as the original writes it, which reads up to the end of a C string.
+pub(crate) fn as_written(offsets: &[PartitionReply]) -> Vec<PartitionReply> {
+    let mut written = offsets.to_vec();
+    for metadata in written.iter_mut().filter_map(|one| one.metadata.as_mut()) {
+        metadata.push('\0');
+    }
+    written
+}
+
 /// Names without offsets.
 pub(crate) fn names(partitions: &[PartitionReply]) -> Vec<TopicPartition> {
     partitions

@@ -30,6 +30,8 @@ AT_ONCE = 64
 
 def _seconds(timeout: Any) -> float:
     """A timeout as a number; a TypeError for what is none."""
+    if isinstance(timeout, (int, float)):
+        return timeout
     if not hasattr(type(timeout), "__float__") and not hasattr(type(timeout), "__index__"):
         raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
     return float(timeout)
@@ -108,8 +110,8 @@ class AIOConsumer:
                 left = longest if deadline is None else min(max(deadline - time.monotonic(), 0.0), longest)
                 try:
                     taken = call(left)
-                except RuntimeError:
-                    if self._is_closing:
+                except RuntimeError as error:
+                    if self._is_closing and str(error) == "Consumer closed":
                         return nothing
                     raise
                 if taken or self._is_closing or cancelled.is_set() or (deadline is not None and time.monotonic() >= deadline):

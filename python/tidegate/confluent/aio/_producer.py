@@ -94,15 +94,15 @@ class AIOProducer:
         return 0 if self._is_closed else len(self._producer) + self._buffered
 
     async def close(self) -> None:
-        """Deliver everything, and end the producer and its threads."""
+        """Deliver everything, and end the producer and its threads; what goes wrong on the way comes after that."""
         if self._is_closed:
             return
         refused: Exception | None = None
-        try:
-            await self.flush()
-        except Exception as error:
-            refused = error
-        await self._call(self._producer.close)
+        for end in (self.flush, lambda: self._call(self._producer.close)):
+            try:
+                await end()
+            except Exception as error:
+                refused = refused or error
         self._is_closed = True
         for timer in (self._flush_timer, self._poll_timer):
             if timer is not None:
