@@ -98,9 +98,9 @@ class AIOProducer:
         if self._is_closed:
             return
         refused: Exception | None = None
-        for end in (self.flush, lambda: self._call(self._producer.close)):
+        for end, *of in ((self.flush,), (self._call, self._producer.close)):
             try:
-                await end()
+                await end(*of)
             except Exception as error:
                 refused = refused or error
         self._is_closed = True
